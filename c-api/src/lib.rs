@@ -1,0 +1,1 @@
+//! libpush: the C interface of Push.

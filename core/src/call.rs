@@ -1,0 +1,96 @@
+//! What a client may ask of the hub, and what it answers: the content of the frames on the wire.
+//!
+//! Encoded with postcard. Variants and protocol numbers are only ever appended, so that a hub understands clients of the
+//! previous build.
+
+use serde::{Deserialize, Serialize};
+
+use crate::channel::{ChannelInfo, ChannelOptions};
+use crate::error::Error;
+use crate::message::{NewMessage, Position, Published};
+
+/// The protocol this build speaks.
+pub const PROTOCOL: u16 = 1;
+
+/// One call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Call<'a> {
+    /// Publish; the answer is [`Answer::Published`], or none when the call was sent without acknowledgement.
+    Publish {
+        /// The channel's name.
+        channel: &'a str,
+        /// The message.
+        #[serde(borrow)]
+        message: NewMessage<'a>,
+    },
+    /// Create a channel; [`Answer::Name`]. Creating an existing one sets its options anew.
+    CreateChannel {
+        /// `None`: an unguessable random name.
+        name: Option<&'a str>,
+        /// Its options.
+        options: ChannelOptions,
+    },
+    /// Delete a channel; [`Answer::Deleted`].
+    DeleteChannel {
+        /// The channel's name.
+        channel: &'a str,
+        /// The text its subscribers are told; `None`: `channel_deleted_message_text`.
+        message: Option<&'a [u8]>,
+    },
+    /// Counters of a channel; [`Answer::Info`].
+    ChannelInfo {
+        /// The channel's name.
+        channel: &'a str,
+    },
+    /// The head; [`Answer::Position`].
+    Position,
+    /// The hub's state; [`Answer::Status`].
+    Status,
+    /// Is the hub alive; [`Answer::Pong`].
+    Ping,
+}
+
+/// The answer to a [`Call`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// To `Publish`.
+    Published(Published),
+    /// To `CreateChannel`.
+    Name(String),
+    /// To `DeleteChannel`: whether it existed.
+    Deleted(bool),
+    /// To `ChannelInfo`: `None` when there is no such channel.
+    Info(Option<ChannelInfo>),
+    /// To `Position`.
+    Position(Position),
+    /// To `Status`.
+    Status(Status),
+    /// To `Ping`.
+    Pong,
+}
+
+/// What a call comes back with.
+pub type Outcome = Result<Answer, Error>;
+
+/// The hub's state, as `push_status()` gives it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the hub's build.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// The path clients attach to; empty in embedded mode.
+    pub socket: String,
+    /// Seconds since it started.
+    pub uptime: u64,
+    /// Channels that exist.
+    pub channels: u64,
+    /// Subscriptions open now.
+    pub subscribers: u64,
+    /// Messages stored now.
+    pub messages: u64,
+    /// Bytes counted against `memory_limit`.
+    pub memory: u64,
+    /// The head.
+    pub position: Position,
+}

@@ -1,0 +1,41 @@
+//! What a channel knows: no I/O, no tasks, and `now` is an argument.
+
+mod name;
+
+use serde::{Deserialize, Serialize};
+
+pub use name::{ChannelName, Forbidden, InvalidName, MAX_NAME};
+
+use crate::message::Position;
+
+/// What `create_channel()` may set; `None` is the configuration's default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelOptions {
+    /// The user whose private channel it is.
+    pub owner: Option<String>,
+    /// Seconds without use after which the channel goes; 24 h.
+    pub ttl: Option<u32>,
+    /// Stored messages kept; `max_messages_stored_per_channel`.
+    pub max_messages: Option<u32>,
+    /// Seconds a stored message lives; `message_ttl`.
+    pub message_ttl: Option<u32>,
+}
+
+/// A channel's counters at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelInfo {
+    /// Its name.
+    pub name: String,
+    /// Messages published since it exists.
+    pub published: u64,
+    /// Messages stored now.
+    pub stored: u32,
+    /// Subscriptions open now.
+    pub subscribers: u32,
+    /// The user given when it was created.
+    pub owner: Option<String>,
+    /// Seconds without use after which it goes; `None` for a channel made by use alone.
+    pub ttl: Option<u32>,
+    /// Position of its newest message, `0.0` before the first.
+    pub position: Position,
+}

@@ -1,0 +1,68 @@
+//! The one error of this crate: a variant per thing a caller can do about it, and the only table of code numbers.
+
+use serde::{Deserialize, Serialize};
+
+use crate::channel::InvalidName;
+
+/// Why a call was refused or could not be made. Travels over the wire as it is, so variants are only ever appended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum Error {
+    /// The argument is wrong; the call can never succeed with it.
+    #[error(transparent)]
+    InvalidName(#[from] InvalidName),
+    /// Another argument is wrong.
+    #[error("{0}")]
+    InvalidArgument(String),
+    /// The payload is over `max_message_size`.
+    #[error("the message is {len} bytes long, max_message_size allows {limit}")]
+    TooLarge {
+        /// Its length in bytes.
+        len: u64,
+        /// The configured limit in bytes.
+        limit: u64,
+    },
+    /// A configured maximum is reached; the text names it and its value.
+    #[error("{0}")]
+    LimitExceeded(String),
+    /// There is no such channel.
+    #[error("there is no channel \"{0}\"")]
+    ChannelNotFound(String),
+    /// The caller may not do this.
+    #[error("{0}")]
+    AccessDenied(String),
+    /// No hub answers: not started, ended during the call, or its socket is out of reach. The text says which and the cure.
+    #[error("{0}")]
+    HubUnavailable(String),
+    /// The hub did not answer in time, or made no room in the ring. An acknowledged call may still take effect.
+    #[error("the hub did not answer within {milliseconds} ms (push.timeout)")]
+    Timeout {
+        /// What was waited, in milliseconds.
+        milliseconds: u64,
+    },
+    /// Hub and client are of builds that do not speak the same protocol.
+    #[error("the hub speaks protocol {found}, this build speaks {expected}: restart the older of the two")]
+    Incompatible {
+        /// The hub's protocol number.
+        found: u16,
+        /// Ours.
+        expected: u16,
+    },
+}
+
+impl Error {
+    /// The number of this error in PHP (`getCode()`) and C (`push_status`). Never reused.
+    #[must_use]
+    pub fn code(&self) -> i32 {
+        match self {
+            Self::InvalidName(_) => 1,
+            Self::InvalidArgument(_) => 2,
+            Self::TooLarge { .. } => 3,
+            Self::LimitExceeded(_) => 4,
+            Self::ChannelNotFound(_) => 5,
+            Self::AccessDenied(_) => 6,
+            Self::HubUnavailable(_) => 7,
+            Self::Timeout { .. } => 8,
+            Self::Incompatible { .. } => 9,
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! What travels: a message, its position, and what a publisher may say about it.
+//!
+//! A message is bytes with a place in the hub-wide order. This module knows nothing of channels, sockets or storage.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The largest payload any configuration may allow (`max_message_size` is at most this), in bytes.
+pub const MAX_PAYLOAD: usize = 32 << 20;
+/// The longest event name or event id, in bytes.
+pub const MAX_EVENT: usize = 1024;
+
+/// A place in the one order over all channels: the second of the publication and the number within that second.
+///
+/// Position `0.0` is before everything that can be stored. Written `<time>.<tag>`, as in `?position=` and SSE ids.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Position {
+    /// Whole seconds since 1970.
+    pub time: u32,
+    /// Counts the publications of the whole hub within `time`, from 1.
+    pub tag: u32,
+}
+
+impl Position {
+    /// Before everything: "all that is stored".
+    pub const START: Self = Self { time: 0, tag: 0 };
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.time, self.tag)
+    }
+}
+
+/// The text is not `<time>.<tag>` with two decimal numbers below 2^32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a position is two numbers <time>.<tag>, as in 1767225600.3")]
+pub struct InvalidPosition;
+
+impl FromStr for Position {
+    type Err = InvalidPosition;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPosition> {
+        let number = |digits: &str| {
+            let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+            plain.then(|| digits.parse().ok()).flatten().ok_or(InvalidPosition)
+        };
+        let (time, tag) = text.split_once('.').ok_or(InvalidPosition)?;
+        Ok(Self { time: number(time)?, tag: number(tag)? })
+    }
+}
+
+/// How the publisher gave the payload. JSON answers carry a `Json` payload as the value it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    /// Bytes as given: text when they are UTF-8, else binary.
+    Bytes,
+    /// JSON text made by the publisher's side.
+    Json,
+}
+
+/// A publication before it has a position. Borrows everything: it is copied once, into the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewMessage<'a> {
+    /// The body, 1..=`max_message_size` bytes or empty.
+    #[serde(borrow)]
+    pub payload: &'a [u8],
+    /// How `payload` was given.
+    pub kind: Kind,
+    /// Event name (`Event-Type`), without line breaks.
+    pub event: Option<&'a str>,
+    /// The publisher's own id (`Event-Id`), without line breaks.
+    pub event_id: Option<&'a str>,
+    /// Seconds to keep it; `None`: the channel's `message_ttl`.
+    pub ttl: Option<u32>,
+    /// Whether subscribers that come later may have it.
+    pub store: bool,
+}
+
+impl<'a> NewMessage<'a> {
+    /// A stored message of these bytes with the channel's defaults.
+    #[must_use]
+    pub fn new(payload: &'a [u8]) -> Self {
+        Self { payload, kind: Kind::Bytes, event: None, event_id: None, ttl: None, store: true }
+    }
+}
+
+/// What a publisher learns of its message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// The channel's number of the message, from 1.
+    pub id: u64,
+    /// Its place in the hub-wide order.
+    pub position: Position,
+    /// Subscriptions open on the channel at that moment.
+    pub subscribers: u32,
+}
