@@ -3,5 +3,6 @@
 
 pub mod call;
 pub mod channel;
+pub mod config;
 pub mod error;
 pub mod message;

@@ -1,0 +1,479 @@
+//! How a value is written: the kinds of values keys may have, each with its range.
+//!
+//! A kind reads the text of INI, TOML, flag and C alike and writes a value back so that it reads the same. PHP turns `On`
+//! in an INI file into `1` and `Off`, `none` into an empty text, so these mean the same here.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::{Address, Authorization, Log, LogLevel, Variable};
+
+/// One way to write values.
+pub(super) trait Kind {
+    type Value;
+
+    /// The value, or `None` when the text is not one of [`Kind::allowed`].
+    fn read(&self, text: &str) -> Option<Self::Value>;
+
+    /// A text that [`Kind::read`] takes back.
+    fn write(&self, value: &Self::Value) -> String;
+
+    /// What may be written, to follow "allowed is".
+    fn allowed(&self) -> String;
+}
+
+/// `kind` or `none`.
+pub(super) struct Optional<K>(pub(super) K);
+
+impl<K: Kind> Kind for Optional<K> {
+    type Value = Option<K::Value>;
+
+    fn read(&self, text: &str) -> Option<Self::Value> {
+        if matches!(text, "none" | "") { Some(None) } else { self.0.read(text).map(Some) }
+    }
+
+    fn write(&self, value: &Self::Value) -> String {
+        value.as_ref().map_or_else(|| "none".to_owned(), |value| self.0.write(value))
+    }
+
+    fn allowed(&self) -> String {
+        format!("{}, or none", self.0.allowed())
+    }
+}
+
+/// A number within a range.
+pub(super) struct Number<T>(pub(super) RangeInclusive<T>);
+
+impl<T: FromStr + PartialOrd + Display> Kind for Number<T> {
+    type Value = T;
+
+    fn read(&self, text: &str) -> Option<T> {
+        let plain = text.bytes().all(|byte| byte.is_ascii_digit());
+        plain.then(|| text.parse().ok()).flatten().filter(|value| self.0.contains(value))
+    }
+
+    fn write(&self, value: &T) -> String {
+        value.to_string()
+    }
+
+    fn allowed(&self) -> String {
+        format!("a number from {} to {}", self.0.start(), self.0.end())
+    }
+}
+
+/// Bytes, as nginx writes sizes.
+pub(super) struct Size(pub(super) RangeInclusive<u64>);
+
+impl Kind for Size {
+    type Value = u64;
+
+    fn read(&self, text: &str) -> Option<u64> {
+        let (digits, unit) = match text.char_indices().next_back()? {
+            (at, 'k' | 'K') => (&text[..at], 1 << 10),
+            (at, 'm' | 'M') => (&text[..at], 1 << 20),
+            (at, 'g' | 'G') => (&text[..at], 1 << 30),
+            _ => (text, 1),
+        };
+        digits_only(digits)?.checked_mul(unit).filter(|value| self.0.contains(value))
+    }
+
+    fn write(&self, value: &u64) -> String {
+        match value {
+            0 => "0".to_owned(),
+            value if value % (1 << 30) == 0 => format!("{}g", value >> 30),
+            value if value % (1 << 20) == 0 => format!("{}m", value >> 20),
+            value if value % (1 << 10) == 0 => format!("{}k", value >> 10),
+            value => value.to_string(),
+        }
+    }
+
+    fn allowed(&self) -> String {
+        format!("a size such as 500, 32k or 1m, {} to {}", self.write(self.0.start()), self.write(self.0.end()))
+    }
+}
+
+/// A time in milliseconds, as nginx writes times; without a unit it is seconds.
+pub(super) struct Time {
+    pub(super) least: Duration,
+    pub(super) most: Duration,
+}
+
+impl Kind for Time {
+    type Value = Duration;
+
+    fn read(&self, text: &str) -> Option<Duration> {
+        let value = Duration::from_millis(milliseconds(text)?);
+        (self.least..=self.most).contains(&value).then_some(value)
+    }
+
+    fn write(&self, value: &Duration) -> String {
+        time_text(value.as_millis())
+    }
+
+    fn allowed(&self) -> String {
+        format!("a time such as 250ms, 30s or 5m, {}", range_text(self.least.as_millis(), self.most.as_millis()))
+    }
+}
+
+/// A time in whole seconds, as nginx writes times.
+pub(super) struct Seconds {
+    pub(super) least: u32,
+}
+
+/// A hundred years: far enough, and sums of a time and a duration stay within `u32` seconds.
+const MOST_SECONDS: u32 = 1_000_000_000;
+
+impl Kind for Seconds {
+    type Value = u32;
+
+    fn read(&self, text: &str) -> Option<u32> {
+        let milliseconds = milliseconds(text)?;
+        let seconds = u32::try_from(milliseconds / 1000).ok()?;
+        (milliseconds % 1000 == 0 && (self.least..=MOST_SECONDS).contains(&seconds)).then_some(seconds)
+    }
+
+    fn write(&self, value: &u32) -> String {
+        time_text(u128::from(*value) * 1000)
+    }
+
+    fn allowed(&self) -> String {
+        format!("a time in whole seconds such as 30s, 5m or 2h, at least {}s", self.least)
+    }
+}
+
+/// Bytes of a ring.
+pub(super) struct RingSize;
+
+const RING: Size = Size(16 << 10..=64 << 20);
+
+impl Kind for RingSize {
+    type Value = u32;
+
+    fn read(&self, text: &str) -> Option<u32> {
+        RING.read(text).and_then(|size| u32::try_from(size).ok()).filter(|size| size.is_power_of_two())
+    }
+
+    fn write(&self, value: &u32) -> String {
+        RING.write(&u64::from(*value))
+    }
+
+    fn allowed(&self) -> String {
+        format!("{}, a power of two", RING.allowed())
+    }
+}
+
+fn digits_only(text: &str) -> Option<u64> {
+    let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| text.parse().ok()).flatten()
+}
+
+/// nginx's rule: units from large to small, each at most once, seconds may stand without unit at the end (`1h 30m`, `90`).
+fn milliseconds(text: &str) -> Option<u64> {
+    const UNITS: [(&str, u64); 6] =
+        [("w", 604_800_000), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+    let mut rest = text.trim();
+    let (mut total, mut next) = (None, 0);
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let number = digits_only(&rest[..digits])?;
+        rest = &rest[digits..];
+        let letters = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let unit = if letters == 0 { "s" } else { &rest[..letters] };
+        let place = next + UNITS[next..].iter().position(|(name, _)| *name == unit)?;
+        rest = rest[letters..].trim_start();
+        if letters == 0 && !rest.is_empty() {
+            return None;
+        }
+        total = Some(number.checked_mul(UNITS[place].1)?.checked_add(total.unwrap_or(0))?);
+        next = place + 1;
+    }
+    total
+}
+
+fn time_text(milliseconds: u128) -> String {
+    match milliseconds {
+        0 => "0s".to_owned(),
+        value if value % 86_400_000 == 0 => format!("{}d", value / 86_400_000),
+        value if value % 3_600_000 == 0 => format!("{}h", value / 3_600_000),
+        value if value % 60_000 == 0 => format!("{}m", value / 60_000),
+        value if value % 1000 == 0 => format!("{}s", value / 1000),
+        value => format!("{value}ms"),
+    }
+}
+
+fn range_text(least: u128, most: u128) -> String {
+    format!("{} to {}", time_text(least), time_text(most))
+}
+
+/// `on` or `off`.
+pub(super) struct Switch;
+
+impl Kind for Switch {
+    type Value = bool;
+
+    fn read(&self, text: &str) -> Option<bool> {
+        match text.to_ascii_lowercase().as_str() {
+            "on" | "true" | "yes" | "1" => Some(true),
+            "off" | "false" | "no" | "0" | "" => Some(false),
+            _ => None,
+        }
+    }
+
+    fn write(&self, value: &bool) -> String {
+        if *value { "on" } else { "off" }.to_owned()
+    }
+
+    fn allowed(&self) -> String {
+        "on or off".to_owned()
+    }
+}
+
+/// Who may subscribe.
+pub(super) struct Who;
+
+impl Kind for Who {
+    type Value = Authorization;
+
+    fn read(&self, text: &str) -> Option<Authorization> {
+        Switch.read(text).map(|on| if on { Authorization::On } else { Authorization::Off })
+    }
+
+    fn write(&self, value: &Authorization) -> String {
+        Switch.write(&(*value == Authorization::On))
+    }
+
+    fn allowed(&self) -> String {
+        "on or off (token is not available in this version)".to_owned()
+    }
+}
+
+/// A text that can stand in a header field.
+pub(super) struct HeaderText;
+
+impl Kind for HeaderText {
+    type Value = String;
+
+    fn read(&self, text: &str) -> Option<String> {
+        let fits = !text.is_empty() && text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) && text.trim() == text;
+        fits.then(|| text.to_owned())
+    }
+
+    fn write(&self, value: &String) -> String {
+        value.clone()
+    }
+
+    fn allowed(&self) -> String {
+        "a media type such as text/plain or application/json, printable ASCII".to_owned()
+    }
+}
+
+/// Any text.
+pub(super) struct Text;
+
+impl Kind for Text {
+    type Value = String;
+
+    fn read(&self, text: &str) -> Option<String> {
+        Some(text.to_owned())
+    }
+
+    fn write(&self, value: &String) -> String {
+        value.clone()
+    }
+
+    fn allowed(&self) -> String {
+        "a text".to_owned()
+    }
+}
+
+/// The name of a user or group.
+pub(super) struct Account;
+
+impl Kind for Account {
+    type Value = String;
+
+    fn read(&self, text: &str) -> Option<String> {
+        let fits = !text.is_empty() && !text.contains(|c: char| c.is_control() || c == ':' || c == '/');
+        fits.then(|| text.to_owned())
+    }
+
+    fn write(&self, value: &String) -> String {
+        value.clone()
+    }
+
+    fn allowed(&self) -> String {
+        "a name that exists on this machine".to_owned()
+    }
+}
+
+/// Where the position or the channel path comes from.
+pub(super) struct RequestVariable;
+
+impl Kind for RequestVariable {
+    type Value = Variable;
+
+    fn read(&self, text: &str) -> Option<Variable> {
+        let name = |name: &str| {
+            let fits = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            fits.then(|| name.to_owned())
+        };
+        match text.strip_prefix("$arg_") {
+            Some(argument) => name(argument).map(Variable::Argument),
+            None => name(text.strip_prefix("$http_")?).map(|name| Variable::Header(name.to_ascii_lowercase())),
+        }
+    }
+
+    fn write(&self, value: &Variable) -> String {
+        value.to_string()
+    }
+
+    fn allowed(&self) -> String {
+        "$arg_NAME (an argument of the request) or $http_NAME (a header)".to_owned()
+    }
+}
+
+/// Permission bits of the sockets.
+pub(super) struct Mode;
+
+impl Kind for Mode {
+    type Value = u32;
+
+    /// Without a leading zero it would be unclear whether TOML's `432` or the text `660` is meant.
+    fn read(&self, text: &str) -> Option<u32> {
+        let digits = text.strip_prefix("0o").or_else(|| text.strip_prefix('0'))?;
+        digits_only(digits)?;
+        u32::from_str_radix(digits, 8).ok().filter(|mode| *mode <= 0o777 && mode & 0o600 == 0o600)
+    }
+
+    fn write(&self, value: &u32) -> String {
+        format!("0{value:03o}")
+    }
+
+    fn allowed(&self) -> String {
+        "an octal mode with leading zero such as \"0660\", with read and write for the owner".to_owned()
+    }
+}
+
+/// `sun_path` holds 108 bytes with its NUL, and a new socket is bound beside its path as `<path>.new`.
+const MOST_SOCKET_PATH: usize = 103;
+
+/// The path of a unix socket.
+pub(super) struct SocketPath;
+
+impl Kind for SocketPath {
+    type Value = PathBuf;
+
+    fn read(&self, text: &str) -> Option<PathBuf> {
+        let path = Path::new(text);
+        let fits = path.is_absolute() && path.file_name().is_some() && !text.ends_with('/');
+        (fits && !text.contains('\0') && text.len() <= MOST_SOCKET_PATH).then(|| path.to_owned())
+    }
+
+    fn write(&self, value: &PathBuf) -> String {
+        value.display().to_string()
+    }
+
+    fn allowed(&self) -> String {
+        format!("an absolute path of at most {MOST_SOCKET_PATH} bytes")
+    }
+}
+
+/// Addresses to listen on, separated by commas or blanks; several in TOML are an array.
+pub(super) struct Addresses;
+
+impl Kind for Addresses {
+    type Value = Vec<Address>;
+
+    fn read(&self, text: &str) -> Option<Vec<Address>> {
+        if text == "none" {
+            return Some(Vec::new());
+        }
+        let addresses = text.split(|c: char| c == ',' || c.is_ascii_whitespace()).filter(|address| !address.is_empty());
+        addresses.map(|address| address.parse().ok()).collect()
+    }
+
+    fn write(&self, value: &Vec<Address>) -> String {
+        if value.is_empty() {
+            return "none".to_owned();
+        }
+        value.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+
+    fn allowed(&self) -> String {
+        "addresses such as 127.0.0.1:8380, [::1]:8380 or unix:/run/push/http.sock, separated by commas, or none"
+            .to_owned()
+    }
+}
+
+impl FromStr for Address {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text.strip_prefix("unix:") {
+            Some(path) => SocketPath.read(path).map(Self::Unix).ok_or(()),
+            // Port 0 would be another one at each start, so that nothing could be told where it is.
+            None => text.parse().ok().filter(|tcp: &SocketAddr| tcp.port() != 0).map(Self::Tcp).ok_or(()),
+        }
+    }
+}
+
+/// Where log lines go.
+pub(super) struct LogTarget;
+
+impl Kind for LogTarget {
+    type Value = Log;
+
+    fn read(&self, text: &str) -> Option<Log> {
+        match text {
+            "stderr" => Some(Log::Stderr),
+            path if path.starts_with('/') && !path.ends_with('/') => Some(Log::File(path.into())),
+            _ => None,
+        }
+    }
+
+    fn write(&self, value: &Log) -> String {
+        match value {
+            Log::Stderr => "stderr".to_owned(),
+            Log::File(path) => path.display().to_string(),
+        }
+    }
+
+    fn allowed(&self) -> String {
+        "stderr or the absolute path of a file".to_owned()
+    }
+}
+
+/// How much is logged.
+pub(super) struct Level;
+
+impl Kind for Level {
+    type Value = LogLevel;
+
+    fn read(&self, text: &str) -> Option<LogLevel> {
+        Some(match text {
+            "error" => LogLevel::Error,
+            "warn" => LogLevel::Warn,
+            "info" => LogLevel::Info,
+            "debug" => LogLevel::Debug,
+            _ => return None,
+        })
+    }
+
+    fn write(&self, value: &LogLevel) -> String {
+        match value {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+        }
+        .to_owned()
+    }
+
+    fn allowed(&self) -> String {
+        "error, warn, info or debug".to_owned()
+    }
+}

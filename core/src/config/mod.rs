@@ -1,0 +1,471 @@
+//! Configuration: every limit and time-out, declared once with unit, default, range and reason.
+//!
+//! INI, TOML, flags and C fill this one struct through [`Config::set`]; from the declaration also come the table of keys
+//! ([`Config::keys`]) and the canonical text in which a configuration travels to the hub and is compared. A value is
+//! checked when it is set; what concerns several keys is checked by [`Config::check`], which every start calls. This
+//! module opens nothing but the file it is told to load.
+
+mod kind;
+mod location;
+mod toml;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kind::Kind;
+pub use location::{Handler, Location, Mode};
+use location::{Place, default_places};
+
+/// One key, as INI registration, `--help` and the manual list it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Its name in TOML and C; `push.<name>` in INI, `--<name>` as a flag.
+    pub name: &'static str,
+    /// What holds when it is not set.
+    pub default: String,
+    /// What may be written.
+    pub allowed: String,
+    /// What it does and why its default is what it is.
+    pub description: String,
+    /// Whether it may also stand in a `[[location]]`.
+    pub location: bool,
+}
+
+/// Why a configuration is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The value of a key is not one of those allowed.
+    #[error("{key} = \"{value}\": allowed is {allowed}")]
+    Value {
+        /// The key.
+        key: String,
+        /// What was written.
+        value: String,
+        /// What may be written.
+        allowed: String,
+    },
+    /// There is no such key.
+    #[error("there is no key \"{key}\"{}", nearest.as_ref().map(|key| format!("; did you mean {key}?")).unwrap_or_default())]
+    Unknown {
+        /// What was written.
+        key: String,
+        /// The key that looks most like it.
+        nearest: Option<&'static str>,
+    },
+    /// Values that are allowed one by one do not go together, or a location is incomplete.
+    #[error("{0}")]
+    Conflict(String),
+    /// An error in a TOML file.
+    #[error("{file}:{line}: {message}")]
+    File {
+        /// The file.
+        file: String,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong there.
+        message: String,
+    },
+    /// A TOML file cannot be read.
+    #[error("{file}: {message}")]
+    Unreadable {
+        /// The file.
+        file: String,
+        /// The system's reason.
+        message: String,
+    },
+}
+
+/// Where to listen, or to reach what listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// IP address and port.
+    Tcp(SocketAddr),
+    /// Path of a unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Part of a request, as nginx names it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Variable {
+    /// `$arg_NAME`: an argument of the URL.
+    Argument(String),
+    /// `$http_NAME`: a header, in lower case with `_` for `-`.
+    Header(String),
+}
+
+impl fmt::Display for Variable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Argument(name) => write!(f, "$arg_{name}"),
+            Self::Header(name) => write!(f, "$http_{name}"),
+        }
+    }
+}
+
+/// Who may subscribe to a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authorization {
+    /// Anyone.
+    Off,
+    /// Whoever names a channel that the backend created or that holds a stored message.
+    On,
+}
+
+/// Where log lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Log {
+    /// The standard error stream the hub was started with.
+    Stderr,
+    /// Appended to this file, which is opened before privileges are dropped.
+    File(PathBuf),
+}
+
+/// How much is logged, from little to much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// What keeps the hub from doing its work.
+    Error,
+    /// What an operator should look at.
+    Warn,
+    /// Starts, ends and limits.
+    Info,
+    /// Single connections.
+    Debug,
+}
+
+/// Declares the keys: a description, name, type, kind and default text; `shown` where the default depends on the machine.
+macro_rules! declare {
+    (
+        hub { $($(#[doc = $doc:literal])+ $key:ident: $type:ty = $kind:expr, $default:expr $(, shown $shown:literal)?;)+ }
+        location { $($(#[doc = $ldoc:literal])+ $lkey:ident: $ltype:ty = $lkind:expr, $ldefault:literal;)+ }
+    ) => {
+        /// The resolved configuration of one hub and its clients.
+        #[derive(Clone, Debug)]
+        pub struct Config {
+            $($(#[doc = $doc])+ pub $key: $type,)+
+            $($(#[doc = $ldoc])+ pub $lkey: $ltype,)+
+            /// What is served under which path, first match by longest prefix; never empty.
+            pub locations: Vec<Location>,
+            /// The locations as written; `None` stands for the default ones. `locations` follows from them and from the
+            /// keys above, whichever is set later.
+            places: Option<Vec<Place>>,
+            /// Whether `admin_listen` was set; else it follows `socket`.
+            admin_listen_set: bool,
+        }
+
+        impl Default for Config {
+            fn default() -> Self {
+                const SOUND: &str = "a declared default is allowed";
+                let mut config = Self {
+                    $($key: $kind.read(&$default.to_string()).expect(SOUND),)+
+                    $($lkey: $lkind.read($ldefault).expect(SOUND),)+
+                    locations: Vec::new(),
+                    places: None,
+                    admin_listen_set: false,
+                };
+                config.settle();
+                config
+            }
+        }
+
+        /// All keys, in the order of the declaration.
+        const NAMES: &[&str] = &[$(stringify!($key),)+ $(stringify!($lkey),)+];
+
+        /// Those that may stand in a location.
+        const LOCATION_NAMES: &[&str] = &[$(stringify!($lkey),)+];
+
+        impl Config {
+            /// All keys with their defaults on this machine, in the order of the manual.
+            #[must_use]
+            pub fn keys() -> Vec<Key> {
+                vec![
+                    $(Key {
+                        name: stringify!($key),
+                        default: [$($shown,)? $default.to_string().as_str()][0].to_owned(),
+                        allowed: $kind.allowed(),
+                        description: concat!($($doc),+).trim().to_owned(),
+                        location: false,
+                    },)+
+                    $(Key {
+                        name: stringify!($lkey),
+                        default: $ldefault.to_owned(),
+                        allowed: $lkind.allowed(),
+                        description: concat!($($ldoc),+).trim().to_owned(),
+                        location: true,
+                    },)+
+                ]
+            }
+
+            fn assign(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
+                match key {
+                    $(stringify!($key) => self.$key = read(&$kind, key, value)?,)+
+                    $(stringify!($lkey) => self.$lkey = read(&$lkind, key, value)?,)+
+                    _ => return Err(unknown(key, NAMES)),
+                }
+                Ok(())
+            }
+
+            /// Every key with a text that [`Config::set`] takes back.
+            fn values(&self) -> Vec<(&'static str, String)> {
+                vec![
+                    $((stringify!($key), $kind.write(&self.$key)),)+
+                    $((stringify!($lkey), $lkind.write(&self.$lkey)),)+
+                ]
+            }
+        }
+
+        impl Location {
+            fn inherit(place: &Place, config: &Config) -> Self {
+                Self {
+                    path: place.path.clone(),
+                    handler: place.handler,
+                    public: place.public,
+                    $($lkey: config.$lkey.clone(),)+
+                }
+            }
+
+            fn assign(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
+                match key {
+                    $(stringify!($lkey) => self.$lkey = read(&$lkind, key, value)?,)+
+                    _ if NAMES.contains(&key) => return Err(ConfigError::Conflict(
+                        format!("{key} holds for the whole hub and stands above the first [[location]]"))),
+                    _ => return Err(unknown(key, LOCATION_NAMES)),
+                }
+                Ok(())
+            }
+
+            fn values(&self) -> Vec<(&'static str, String)> {
+                vec![$((stringify!($lkey), $lkind.write(&self.$lkey)),)+]
+            }
+        }
+    };
+}
+declare! {
+    hub {
+        /// Addresses of the public listeners, for browsers or a proxy. Loopback, because TLS and the outside belong to nginx.
+        listen: Vec<Address> = kind::Addresses, "127.0.0.1:8380";
+        /// Addresses of the listeners for publisher locations. A unix socket, because file permissions then say who may
+        /// publish; on TCP only loopback is allowed.
+        admin_listen: Vec<Address> = kind::Addresses, "none", shown "unix:admin.sock beside `socket`";
+        /// Where PHP, cron jobs and C programs attach.
+        socket: PathBuf = kind::SocketPath, default_socket(), shown "/run/push/hub.sock; for users other than root $XDG_RUNTIME_DIR/push/hub.sock";
+        /// Permissions of `socket` and of all unix listeners.
+        socket_mode: u32 = kind::Mode, "0660";
+        /// Group of `socket` and of all unix listeners; none: the group of `user`. Put the users of the FPM pools into it.
+        socket_group: Option<String> = kind::Optional(kind::Account), "none";
+        /// The user a hub that root starts runs as. It needs no home, no shell and no other purpose.
+        user: String = kind::Account, "push";
+        /// HTTP threads.
+        threads: usize = kind::Number(1..=64), default_threads(), shown "number of cores, at most 8";
+        /// Memory for channels and stored messages; when it is reached the oldest stored messages go.
+        memory_limit: u64 = kind::Size(1 << 20..=1 << 40), "256m";
+        /// The longest payload.
+        max_message_size: u64 = kind::Size(1..=crate::message::MAX_PAYLOAD as u64), "64k";
+        /// The longest channel name, in bytes.
+        max_channel_id_length: usize = kind::Number(1..=crate::channel::MAX_NAME), "255";
+        /// Channels that may exist at a time.
+        max_number_of_channels: Option<u32> = kind::Optional(kind::Number(1..=u32::MAX)), "none";
+        /// Subscriptions that one channel may have at a time.
+        max_subscribers_per_channel: Option<u32> = kind::Optional(kind::Number(1..=u32::MAX)), "none";
+        /// Channels that one subscription may name.
+        max_channels_per_subscription: Option<u32> = kind::Optional(kind::Number(1..=u32::MAX)), "100";
+        /// How long a stored message lives.
+        message_ttl: u32 = kind::Seconds { least: 1 }, "30m";
+        /// Stored messages that a channel keeps; the oldest go.
+        max_messages_stored_per_channel: Option<u32> = kind::Optional(kind::Number(1..=u32::MAX)), "100";
+        /// How long a channel that was made by use alone lives without message and subscriber.
+        channel_inactivity_time: u32 = kind::Seconds { least: 0 }, "30s";
+        /// What the subscribers of a deleted channel are told.
+        channel_deleted_message_text: String = kind::Text, "Channel deleted";
+        /// What may wait in user space behind the message that is being written to a slow reader.
+        client_buffer: u64 = kind::Size(4 << 10..=1 << 30), "128k";
+        /// A connection that takes no byte for this long is closed.
+        send_timeout: Duration = kind::Time { least: SECOND, most: DAY }, "30s";
+        /// How long a client may take to send a request.
+        header_timeout: Duration = kind::Time { least: SECOND, most: DAY }, "10s";
+        /// How long a connection may stay open between two requests.
+        keepalive_timeout: Duration = kind::Time { least: SECOND, most: DAY }, "75s";
+        /// Bytes of each of the two rings between a client process and the hub.
+        ring_size: u32 = kind::RingSize, "256k";
+        /// How long a call from PHP or C may wait for the hub.
+        timeout: Duration = kind::Time { least: Duration::from_millis(1), most: DAY }, "250ms";
+        /// How long calls fail at once after the hub did not answer; doubles up to 1s.
+        backoff: Duration = kind::Time { least: Duration::from_millis(1), most: SECOND }, "100ms";
+        /// How long a hub that FPM started outlives the last FPM; a reload with preloading takes seconds.
+        linger: Duration = kind::Time { least: Duration::ZERO, most: DAY }, "10s";
+        /// How long an ending hub may take to answer what waits.
+        drain_timeout: Duration = kind::Time { least: Duration::ZERO, most: Duration::from_secs(300) }, "10s";
+        /// Where log lines go. Under FPM, whose standard error stream ends with the start, set a file.
+        log: Log = kind::LogTarget, "stderr";
+        /// How much is logged.
+        log_level: LogLevel = kind::Level, "info";
+    }
+    location {
+        /// Who may subscribe: with on only to channels that the backend created or that hold a stored message, so that
+        /// nobody fills the memory with channels of their own.
+        authorized_channels_only: Authorization = kind::Who, "on";
+        /// Whether messages published here are kept for those who come later.
+        store_messages: bool = kind::Switch, "on";
+        /// Whether a publication is answered with the channel's counters.
+        channel_info_on_publish: bool = kind::Switch, "on";
+        /// Content type of delivered messages.
+        content_type: String = kind::HeaderText, "text/plain";
+        /// How long a long-poll waits. Below the 60s after which nginx gives up.
+        longpolling_connection_ttl: Option<Duration> = kind::Optional(kind::Time { least: SECOND, most: DAY }), "25s";
+        /// How long any subscriber connection lives.
+        subscriber_connection_ttl: Option<Duration> = kind::Optional(kind::Time { least: SECOND, most: DAY }), "none";
+        /// Where the time of the last received message comes from; when absent or empty, from If-Modified-Since.
+        last_received_message_time: Option<Variable> = kind::Optional(kind::RequestVariable), "none";
+        /// Where its tag comes from; when absent or empty, from If-None-Match.
+        last_received_message_tag: Option<Variable> = kind::Optional(kind::RequestVariable), "none";
+        /// Where the channels come from; none: the rest of the path after the location's.
+        channels_path: Option<Variable> = kind::Optional(kind::RequestVariable), "none";
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn default_socket() -> String {
+    let runtime = std::env::var("XDG_RUNTIME_DIR").ok().filter(|dir| dir.starts_with('/'));
+    let directory = match runtime {
+        Some(runtime) if !rustix::process::geteuid().is_root() => format!("{}/push", runtime.trim_end_matches('/')),
+        _ => "/run/push".to_owned(),
+    };
+    let path = format!("{directory}/hub.sock");
+    if kind::SocketPath.read(&path).is_some() { path } else { "/run/push/hub.sock".to_owned() }
+}
+
+fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(8))
+}
+
+fn read<K: Kind>(kind: &K, key: &str, value: &str) -> Result<K::Value, ConfigError> {
+    kind.read(value).ok_or_else(|| ConfigError::Value {
+        key: key.to_owned(),
+        value: value.to_owned(),
+        allowed: kind.allowed(),
+    })
+}
+
+fn unknown(key: &str, names: &[&'static str]) -> ConfigError {
+    let nearest = names.iter().map(|name| (distance(key, name), *name)).min();
+    let nearest = nearest.filter(|(steps, name)| *steps <= name.len() / 3).map(|(_, name)| name);
+    ConfigError::Unknown { key: key.to_owned(), nearest }
+}
+
+/// Letters to insert, drop or replace to come from one word to the other.
+fn distance(from: &str, to: &str) -> usize {
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (i, a) in from.bytes().enumerate() {
+        let mut corner = row[0];
+        row[0] = i + 1;
+        for (j, b) in to.bytes().enumerate() {
+            let replaced = corner + usize::from(a != b);
+            corner = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(corner + 1);
+        }
+    }
+    row[to.len()]
+}
+
+impl Config {
+    /// Sets one key from its text, as it stands in INI, a flag or C. Keys of locations are the default of all locations.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`] or [`ConfigError::Unknown`]; nothing is changed then.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
+        self.assign(key, value)?;
+        self.admin_listen_set |= key == "admin_listen";
+        self.settle();
+        Ok(())
+    }
+
+    /// Sets what a TOML file says; locations there replace those there were.
+    ///
+    /// # Errors
+    /// [`ConfigError::File`] names file and line, [`ConfigError::Unreadable`] the system's reason.
+    pub fn load(&mut self, file: &Path) -> Result<(), ConfigError> {
+        let unreadable = |message: String| ConfigError::Unreadable { file: file.display().to_string(), message };
+        let text = std::fs::read(file).map_err(|error| unreadable(error.to_string()))?;
+        let text = String::from_utf8(text).map_err(|_| unreadable("is not UTF-8".to_owned()))?;
+        self.parse(&text, &file.display().to_string())
+    }
+
+    /// Checks what concerns several keys. Every start of a hub calls it.
+    ///
+    /// # Errors
+    /// [`ConfigError::Conflict`] names the keys and the cure.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let conflict = |text: String| Err(ConfigError::Conflict(text));
+        if self.max_message_size > self.memory_limit {
+            return conflict(
+                "max_message_size is larger than memory_limit: a message must fit into the memory".to_owned(),
+            );
+        }
+        for address in &self.admin_listen {
+            if matches!(address, Address::Tcp(tcp) if !tcp.ip().is_loopback()) {
+                return conflict(format!(
+                    "admin_listen = \"{address}\": whoever reaches this listener may publish; use a unix socket or 127.0.0.1"
+                ));
+            }
+        }
+        let socket = Address::Unix(self.socket.clone());
+        let all: Vec<_> = self.listen.iter().chain(&self.admin_listen).chain([&socket]).collect();
+        for (at, address) in all.iter().enumerate() {
+            if all[..at].contains(address) {
+                return conflict(format!("{address} stands twice among listen, admin_listen and socket"));
+            }
+        }
+        for (at, location) in self.locations.iter().enumerate() {
+            let same = |other: &Location| other.path == location.path && other.public == location.public;
+            if self.locations[..at].iter().any(same) {
+                return conflict(format!("location \"{}\" stands twice on the same listeners", location.path));
+            }
+            if matches!(location.handler, Handler::Publisher { .. }) && location.channels_path.is_none() {
+                return conflict(format!(
+                    "location \"{}\": a publisher needs channels_path, such as \"$arg_id\"",
+                    location.path
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// All of it as TOML, in one spelling whatever it was loaded from; [`Config::parse`] takes it back.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        toml::write(self)
+    }
+
+    /// A number that is the same for the same configuration, for comparison at a reload.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        // FNV-1a: unlike the hashes of std it gives the same number in every build.
+        self.to_toml()
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+    }
+
+    /// Derives what depends on several keys.
+    fn settle(&mut self) {
+        if !self.admin_listen_set {
+            self.admin_listen = vec![Address::Unix(self.socket.with_file_name("admin.sock"))];
+        }
+        self.locations = match &self.places {
+            None => default_places(self).iter().map(|place| Location::resolve(place, self)).collect(),
+            Some(places) => places.iter().map(|place| Location::resolve(place, self)).collect(),
+        };
+    }
+}
