@@ -4,6 +4,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::channel::InvalidName;
 
+/// A configured maximum that is reached, with its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum Limit {
+    /// `max_number_of_channels`
+    #[error("there are as many channels as max_number_of_channels allows ({0})")]
+    Channels(u32),
+    /// `max_subscribers_per_channel`
+    #[error("the channel has as many subscribers as max_subscribers_per_channel allows ({0})")]
+    Subscribers(u32),
+    /// `max_channels_per_subscription`
+    #[error("the subscription names more channels than max_channels_per_subscription allows ({0})")]
+    ChannelsPerSubscription(u32),
+    /// `memory_limit`, with nothing left to evict
+    #[error("memory_limit ({0} bytes) is reached and no stored message is left to give way")]
+    Memory(u64),
+}
+
 /// Why a call was refused or could not be made. Travels over the wire as it is, so variants are only ever appended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Error {
@@ -21,9 +38,9 @@ pub enum Error {
         /// The configured limit in bytes.
         limit: u64,
     },
-    /// A configured maximum is reached; the text names it and its value.
-    #[error("{0}")]
-    LimitExceeded(String),
+    /// A configured maximum is reached.
+    #[error(transparent)]
+    LimitExceeded(#[from] Limit),
     /// There is no such channel.
     #[error("there is no channel \"{0}\"")]
     ChannelNotFound(String),

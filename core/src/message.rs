@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::channel::ChannelName;
+
 /// The largest payload any configuration may allow (`max_message_size` is at most this), in bytes.
 pub const MAX_PAYLOAD: usize = 32 << 20;
 /// The longest event name or event id, in bytes.
@@ -96,4 +98,23 @@ pub struct Published {
     pub position: Position,
     /// Subscriptions open on the channel at that moment.
     pub subscribers: u32,
+}
+
+/// A message with its place, copied out of the log for those who write it to subscribers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Its channel's name.
+    pub channel: ChannelName,
+    /// The channel's number of it, from 1.
+    pub id: u64,
+    /// Its place in the hub-wide order.
+    pub position: Position,
+    /// How the payload was given.
+    pub kind: Kind,
+    /// Event name.
+    pub event: Option<Box<str>>,
+    /// The publisher's own id.
+    pub event_id: Option<Box<str>>,
+    /// The body.
+    pub payload: Box<[u8]>,
 }

@@ -1,9 +1,17 @@
 //! What a channel knows: no I/O, no tasks, and `now` is an argument.
 
+#[cfg(feature = "hub")]
+mod directory;
+#[cfg(feature = "hub")]
+pub(crate) mod history;
 mod name;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "hub")]
+pub(crate) use directory::{Channel, ChannelId, Directory, ThreadId};
+#[cfg(feature = "hub")]
+pub(crate) use history::Entry;
 pub use name::{ChannelName, Forbidden, InvalidName, MAX_NAME};
 
 use crate::message::Position;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -51,9 +52,9 @@ impl fmt::Display for Forbidden {
     }
 }
 
-/// The name of one channel: UTF-8, 1..=1024 bytes, no NUL, no slash, not reserved.
+/// The name of one channel: UTF-8, 1..=1024 bytes, no NUL, no slash, not reserved. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ChannelName(Box<str>);
+pub struct ChannelName(Arc<str>);
 
 impl ChannelName {
     /// Checks `bytes`; `limit` is `max_channel_id_length`, or [`MAX_NAME`] where the configuration is not at hand.

@@ -1,0 +1,546 @@
+//! One HTTP thread: reads its connections, serves their requests, and fans out to those that wait.
+//!
+//! Everything of a connection happens on its thread, in turns: what woke the thread is handled, then what that made
+//! possible, until nothing is left. Only requests that hyper has to read, and the clients of the wire, are tasks of
+//! their own.
+
+use std::cell::RefCell;
+use std::future::{pending, poll_fn};
+use std::os::fd::OwnedFd;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustix::event::{Timespec, epoll};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::channel::{ChannelId, ThreadId};
+use crate::config::Config;
+use crate::fanout::{Key, Mailbox, Seating};
+use crate::message::Position;
+use crate::readiness::watch;
+use crate::sequencer::{Event, Seats, Sequencer};
+use crate::transport::connection::{Connection, Connections, Progress, State, Waiting};
+use crate::transport::deadlines::{Deadlines, NEVER, Tick};
+use crate::transport::intake::{Intake, What, read_request};
+use crate::transport::long_poll::{self, Item};
+use crate::transport::reply::{Framing, Reply};
+use crate::transport::request::{MAX_HEAD, MAX_HEADERS, Parsed, Request, parse};
+use crate::transport::{Form, Outcome, serve};
+
+/// Readiness taken from the kernel in one go.
+const EVENTS: usize = 256;
+/// How long, and how many bytes, a closing connection is read for.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 256 << 10;
+
+/// What other threads put before an HTTP thread.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    pub(crate) mailbox: Arc<Mailbox>,
+    /// Accepted sockets, each with whether its listener is public.
+    accepted: Mutex<Vec<(OwnedFd, bool)>>,
+    draining: AtomicBool,
+}
+
+impl Inbox {
+    pub(crate) fn deal(&self, socket: OwnedFd, public: bool) {
+        self.accepted.lock().expect("pushing to a list does not panic").push((socket, public));
+        self.mailbox.wake();
+    }
+
+    /// The thread is to answer everyone and end.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+        self.mailbox.wake();
+    }
+}
+
+/// Connections that hyper has read a request from, and how many it is still reading.
+#[derive(Default)]
+struct Reading {
+    done: Vec<(Intake, bool)>,
+    under_way: usize,
+}
+
+pub(crate) struct HttpThread {
+    id: ThreadId,
+    engine: Arc<Sequencer>,
+    config: Arc<Config>,
+    inbox: Arc<Inbox>,
+    connections: Connections,
+    seating: Seating,
+    deadlines: Deadlines,
+    now: Tick,
+    reading: Rc<RefCell<Reading>>,
+    /// Connections that may have a request to serve.
+    ready: Vec<Key>,
+    buffer: Box<[u8]>,
+    draining: bool,
+}
+
+impl HttpThread {
+    pub(crate) fn new(
+        id: ThreadId,
+        engine: Arc<Sequencer>,
+        config: Arc<Config>,
+        inbox: Arc<Inbox>,
+    ) -> std::io::Result<Self> {
+        Ok(Self {
+            id,
+            engine,
+            config,
+            inbox,
+            connections: Connections::new()?,
+            seating: Seating::default(),
+            deadlines: Deadlines::new(),
+            now: 0,
+            reading: Rc::default(),
+            ready: Vec::new(),
+            buffer: vec![0; MAX_HEAD].into(),
+            draining: false,
+        })
+    }
+
+    /// Runs until drained. Needs a `LocalSet`.
+    pub(crate) async fn run(mut self) -> std::io::Result<()> {
+        let epoll = rustix::io::fcntl_dupfd_cloexec(self.connections.epoll(), 0)?;
+        let epoll = watch(epoll, Interest::READABLE)?;
+        let inbox = self.inbox.clone();
+        let mut events = Vec::with_capacity(EVENTS);
+        let mut alarm = pin!(tokio::time::sleep(Duration::ZERO));
+        loop {
+            let next = self.deadlines.next();
+            if let Some(next) = next
+                && alarm.deadline().into_std() != next
+            {
+                alarm.as_mut().reset(next.into());
+            }
+            tokio::select! {
+                biased;
+                collected = collect(&epoll, &mut events) => collected?,
+                () = inbox.mailbox.woken() => {}
+                () = async { if next.is_some() { alarm.as_mut().await } else { pending().await } } => {}
+            }
+            self.now = self.deadlines.now();
+            for event in events.drain(..) {
+                self.on_event(event.data.u64() as Key, event.flags);
+            }
+            self.expire();
+            self.work();
+            if self.draining && self.connections.len() == 0 && self.reading.borrow().under_way == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Handles what others brought, and what comes of it.
+    fn work(&mut self) {
+        loop {
+            if self.inbox.mailbox.answered() {
+                self.adopt();
+                self.fan_out();
+                if self.inbox.draining.load(Ordering::Acquire) && !self.draining {
+                    self.start_draining();
+                }
+            }
+            let ready = std::mem::take(&mut self.ready);
+            if ready.is_empty() {
+                return;
+            }
+            for key in ready {
+                self.serve_requests(key);
+            }
+        }
+    }
+
+    fn adopt(&mut self) {
+        let accepted = std::mem::take(&mut *self.inbox.accepted.lock().expect("pushing to a list does not panic"));
+        for (socket, public) in accepted {
+            if let Ok(key) = self.connections.insert(socket, public) {
+                self.set_deadline(key, Some(self.config.header_timeout));
+            }
+        }
+        let read = std::mem::take(&mut self.reading.borrow_mut().done);
+        for (intake, public) in read {
+            let Ok(key) = self.connections.insert(intake.socket, public) else { continue };
+            self.set_deadline(key, Some(self.config.keepalive_timeout));
+            if let Some(connection) = self.connections.get(key) {
+                connection.unread = intake.unread;
+            }
+            match intake.what {
+                What::Request(request) => {
+                    let framing = self.frame(request.framing());
+                    let outcome = request.with(|request| self.outcome(public, request));
+                    self.settle(key, framing, outcome);
+                }
+                What::Refused(status, reason) => {
+                    let framing = Framing { http10: false, keep_alive: false, head: false };
+                    self.settle(key, framing, Outcome::Reply(Reply::refusal(status, reason)));
+                }
+                What::Over => self.linger(key),
+            }
+            self.ready.push(key);
+        }
+    }
+
+    fn on_event(&mut self, key: Key, flags: epoll::EventFlags) {
+        let Some(connection) = self.connections.get(key) else { return };
+        connection.readable |= flags.contains(epoll::EventFlags::IN);
+        connection.hung_up |=
+            flags.intersects(epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR);
+        match connection.state {
+            State::Idle => self.ready.push(key),
+            State::Waiting(_) if connection.hung_up => self.close(key),
+            State::Waiting(_) => {}
+            State::Sending(_) => self.send_rest(key),
+            State::Lingering { .. } => self.discard(key),
+        }
+    }
+
+    /// Serves what the client has asked, until it waits or has to be waited for.
+    fn serve_requests(&mut self, key: Key) {
+        loop {
+            let Some(connection) = self.connections.get(key) else { return };
+            if !matches!(connection.state, State::Idle) {
+                return;
+            }
+            let bytes = std::mem::take(&mut connection.unread);
+            if bytes.is_empty() {
+                if !connection.readable && !connection.hung_up {
+                    return;
+                }
+                let mut buffer = std::mem::take(&mut self.buffer);
+                let read = connection.read(&mut buffer);
+                let public = connection.public;
+                let served = match read {
+                    None => None,
+                    Some(0) => {
+                        self.close(key);
+                        None
+                    }
+                    Some(n) => Some(self.serve_first(key, public, &buffer[..n])),
+                };
+                self.buffer = buffer;
+                if served != Some(true) {
+                    return;
+                }
+            } else {
+                let public = connection.public;
+                if !self.serve_first(key, public, &bytes) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Serves the first request in `bytes` and leaves the rest with the connection. False when hyper has to read on.
+    fn serve_first(&mut self, key: Key, public: bool, bytes: &[u8]) -> bool {
+        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let (framing, outcome, len) = match parse(bytes, &mut headers) {
+            Parsed::Plain(request, len) => (self.frame(request.framing), self.outcome(public, &request), len),
+            Parsed::Other => {
+                self.read_slowly(key, public, bytes.to_vec());
+                return false;
+            }
+        };
+        if len < bytes.len()
+            && let Some(connection) = self.connections.get(key)
+        {
+            connection.unread = Bytes::copy_from_slice(&bytes[len..]);
+        }
+        self.settle(key, framing, outcome);
+        true
+    }
+
+    fn outcome(&self, public: bool, request: &Request<'_>) -> Outcome {
+        if request.body.len() as u64 > self.config.max_message_size {
+            return Outcome::Reply(Reply::refusal(413, "The body is larger than max_message_size allows."));
+        }
+        serve(&self.engine, &self.config, self.id, public, request)
+    }
+
+    fn frame(&self, framing: Framing) -> Framing {
+        Framing { keep_alive: framing.keep_alive && !self.draining, ..framing }
+    }
+
+    fn settle(&mut self, key: Key, framing: Framing, outcome: Outcome) {
+        match outcome {
+            Outcome::Reply(reply) => self.send(key, &reply.render(framing).into(), framing.keep_alive),
+            Outcome::Wait { from, seats, form } => self.park(key, framing, from, &seats, form),
+        }
+    }
+
+    fn park(&mut self, key: Key, framing: Framing, from: Position, seats: &Seats, form: Form) {
+        let Some(connection) = self.connections.get(key) else { return };
+        let places = self.seating.add(key, seats);
+        connection.state = State::Waiting(Waiting { from, places, form, framing });
+        if connection.hung_up {
+            return self.close(key);
+        }
+        let location = &self.config.locations[usize::from(form.location)];
+        let ttl = location.longpolling_connection_ttl.or(location.subscriber_connection_ttl);
+        self.set_deadline(key, ttl);
+        if self.draining {
+            self.time_out(key);
+        }
+    }
+
+    /// Gives a connection with an unusual or incomplete request to hyper.
+    fn read_slowly(&mut self, key: Key, public: bool, first: Vec<u8>) {
+        let Some(socket) = self.connections.detach(key) else { return };
+        let (reading, inbox) = (self.reading.clone(), self.inbox.clone());
+        let (limit, time) = (self.config.max_message_size as usize, self.config.header_timeout);
+        reading.borrow_mut().under_way += 1;
+        tokio::task::spawn_local(async move {
+            let read = read_request(socket, first, limit, time).await;
+            let mut reading = reading.borrow_mut();
+            reading.under_way -= 1;
+            reading.done.extend(read.ok().map(|intake| (intake, public)));
+            inbox.mailbox.wake();
+        });
+    }
+
+    fn fan_out(&mut self) {
+        let mut events = Vec::new();
+        loop {
+            let more = self.engine.take_owed(self.id, &mut events);
+            for event in events.drain(..) {
+                match event {
+                    Event::Message(channel, message) => self.answer_all(
+                        channel,
+                        |waiting| waiting.from < message.position,
+                        |config, form| {
+                            let item = Item::from(&message);
+                            long_poll::answer(
+                                &config.locations[usize::from(form.location)],
+                                form,
+                                std::iter::once(item),
+                                message.position,
+                                false,
+                            )
+                        },
+                    ),
+                    Event::Lost(channel) => {
+                        let head = self.engine.head();
+                        self.answer_all(channel, |_| true, |config, form| no_news(config, form, head, true));
+                    }
+                    Event::Deleted(channel, name, text) => {
+                        let head = self.engine.head();
+                        self.answer_all(
+                            channel,
+                            |_| true,
+                            |config, form| {
+                                let item = Item::deleted(&name, &text, head);
+                                let location = &config.locations[usize::from(form.location)];
+                                long_poll::answer(location, form, std::iter::once(item), head, false)
+                            },
+                        );
+                    }
+                }
+            }
+            if !more {
+                return;
+            }
+        }
+    }
+
+    /// Answers those who wait for the channel and are `concerned`. Each form is rendered once.
+    fn answer_all(
+        &mut self,
+        channel: ChannelId,
+        concerned: impl Fn(&Waiting) -> bool,
+        render: impl Fn(&Config, Form) -> Reply,
+    ) {
+        let mut leaving: Vec<(Key, Waiting)> = Vec::new();
+        for key in self.seating.of(channel).to_vec() {
+            let Some(connection) = self.connections.get(key) else { continue };
+            if matches!(&connection.state, State::Waiting(waiting) if concerned(waiting))
+                && let State::Waiting(waiting) = std::mem::replace(&mut connection.state, State::Idle)
+            {
+                leaving.push((key, waiting));
+            }
+        }
+        if leaving.is_empty() {
+            return;
+        }
+        for (_, waiting) in &leaving {
+            self.stand_up(waiting);
+        }
+        let seats = leaving.iter().flat_map(|(_, waiting)| waiting.places.iter().map(|(channel, _)| *channel));
+        self.engine.unseat(self.id, seats);
+        let mut rendered: Vec<((Form, Framing), Bytes)> = Vec::new();
+        for (key, waiting) in leaving {
+            let framing = self.frame(waiting.framing);
+            let kind = (waiting.form, framing);
+            let found = rendered.iter().find(|(of, _)| *of == kind).map(|(_, bytes)| bytes.clone());
+            let bytes = found.unwrap_or_else(|| {
+                let bytes = Bytes::from(render(&self.config, waiting.form).render(framing));
+                rendered.push((kind, bytes.clone()));
+                bytes
+            });
+            self.send(key, &bytes, framing.keep_alive);
+        }
+    }
+
+    fn stand_up(&mut self, waiting: &Waiting) {
+        let connections = &mut self.connections;
+        self.seating.remove(&waiting.places, |key, channel, place| {
+            let Some(Connection { state: State::Waiting(waiting), .. }) = connections.get(key) else { return };
+            for entry in waiting.places.iter_mut().filter(|(of, _)| *of == channel) {
+                entry.1 = place;
+            }
+        });
+    }
+
+    fn send(&mut self, key: Key, answer: &Bytes, keep_alive: bool) {
+        let progress = self.connections.send(key, answer, keep_alive);
+        self.proceed(key, progress, true);
+    }
+
+    fn send_rest(&mut self, key: Key) {
+        let (progress, moved) = self.connections.send_rest(key);
+        self.proceed(key, progress, moved);
+    }
+
+    fn linger(&mut self, key: Key) {
+        let Some(connection) = self.connections.get(key) else { return };
+        let progress = connection.linger();
+        self.proceed(key, progress, true);
+    }
+
+    /// Does what follows from the progress of an answer. `moved`: the client has taken some of it.
+    fn proceed(&mut self, key: Key, progress: Progress, moved: bool) {
+        let Some(connection) = self.connections.get(key) else { return };
+        match progress {
+            Progress::Over => self.close(key),
+            Progress::Ready => {
+                if connection.readable || connection.hung_up || !connection.unread.is_empty() {
+                    self.ready.push(key);
+                }
+                self.set_deadline(key, Some(self.config.keepalive_timeout));
+            }
+            Progress::Blocked => {
+                let time = match connection.state {
+                    State::Lingering { .. } => LINGER,
+                    _ => self.config.send_timeout,
+                };
+                if matches!(connection.state, State::Lingering { .. }) {
+                    self.discard(key);
+                }
+                if moved {
+                    self.set_deadline(key, Some(time));
+                }
+            }
+        }
+    }
+
+    fn discard(&mut self, key: Key) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        if let Some(connection) = self.connections.get(key) {
+            let over = loop {
+                match connection.read(&mut buffer) {
+                    None => break connection.hung_up,
+                    Some(0) => break true,
+                    Some(n) => {
+                        let State::Lingering { bytes } = &mut connection.state else { break true };
+                        *bytes += n;
+                        if *bytes > LINGER_BYTES {
+                            break true;
+                        }
+                    }
+                }
+            };
+            if over {
+                self.close(key);
+            }
+        }
+        self.buffer = buffer;
+    }
+
+    /// Drops the connection, and gives its seats back.
+    fn close(&mut self, key: Key) {
+        let Some(connection) = self.connections.remove(key) else { return };
+        if let State::Waiting(waiting) = connection.state {
+            self.stand_up(&waiting);
+            self.engine.unseat(self.id, waiting.places.iter().map(|(channel, _)| *channel));
+        }
+    }
+
+    fn set_deadline(&mut self, key: Key, time: Option<Duration>) {
+        let deadline = Deadlines::after(self.now, time);
+        let Some(connection) = self.connections.get(key) else { return };
+        connection.deadline = deadline;
+        if deadline < connection.armed {
+            connection.armed = deadline;
+            self.deadlines.enter(key, deadline);
+        }
+    }
+
+    fn expire(&mut self) {
+        while let Some((tick, keys)) = self.deadlines.due(self.now) {
+            for key in keys {
+                let Some(connection) = self.connections.get(key).filter(|connection| connection.armed == tick) else {
+                    continue;
+                };
+                connection.armed = NEVER;
+                if connection.deadline > self.now {
+                    if connection.deadline != NEVER {
+                        connection.armed = connection.deadline;
+                        self.deadlines.enter(key, connection.deadline);
+                    }
+                } else if matches!(connection.state, State::Waiting(_)) {
+                    self.time_out(key);
+                } else {
+                    self.close(key);
+                }
+            }
+        }
+    }
+
+    /// Tells a waiting subscriber that there is nothing, and from where to ask again.
+    fn time_out(&mut self, key: Key) {
+        let Some(connection) = self.connections.get(key) else { return };
+        let State::Waiting(waiting) = std::mem::replace(&mut connection.state, State::Idle) else { return };
+        self.stand_up(&waiting);
+        let head = self.engine.unseat(self.id, waiting.places.iter().map(|(channel, _)| *channel));
+        let framing = self.frame(waiting.framing);
+        let reply = no_news(&self.config, waiting.form, head.unwrap_or(waiting.from), false);
+        self.send(key, &reply.render(framing).into(), framing.keep_alive);
+    }
+
+    fn start_draining(&mut self) {
+        self.draining = true;
+        for key in self.connections.keys() {
+            match self.connections.get(key).map(|connection| &connection.state) {
+                Some(State::Waiting(_)) => self.time_out(key),
+                Some(State::Idle) => self.close(key),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn no_news(config: &Config, form: Form, position: Position, gap: bool) -> Reply {
+    let location = &config.locations[usize::from(form.location)];
+    long_poll::answer(location, form, std::iter::empty(), position, gap)
+}
+
+/// Waits until the set has something, and takes it.
+async fn collect(epoll: &AsyncFd<OwnedFd>, events: &mut Vec<epoll::Event>) -> std::io::Result<()> {
+    const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll_fn(|cx| {
+        let Poll::Ready(mut guard) = epoll.poll_read_ready(cx)? else { return Poll::Pending };
+        epoll::wait(epoll.get_ref(), rustix::buffer::spare_capacity(events), Some(&AT_ONCE))?;
+        if events.len() < EVENTS {
+            guard.clear_ready();
+        }
+        Poll::Ready(Ok(()))
+    })
+    .await
+}

@@ -1,0 +1,158 @@
+//! The hub: owns the engine, the sockets and the threads. The one place that spawns.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, accept_with};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+
+use crate::config::Config;
+use crate::http_thread::{HttpThread, Inbox};
+use crate::message::Position;
+use crate::readiness;
+use crate::sequencer::{Limits, Sequencer};
+
+/// How often what has expired is looked for. Expiry is checked on access; this only gives memory back.
+const SWEEP: Duration = Duration::from_secs(5);
+/// How long an acceptor rests when the process has no descriptor left.
+const EXHAUSTED: Duration = Duration::from_millis(100);
+
+/// The sockets a hub serves: bound, listening and non-blocking.
+#[derive(Debug)]
+pub struct Sockets {
+    /// Public listeners.
+    pub listen: Vec<OwnedFd>,
+    /// Admin listeners.
+    pub admin_listen: Vec<OwnedFd>,
+    /// Where PHP, cron jobs and C programs attach.
+    pub attach: OwnedFd,
+}
+
+/// A running hub. Its threads belong to this process: never start one before a fork.
+pub struct Hub {
+    config: Arc<Config>,
+    engine: Arc<Sequencer>,
+    inboxes: Vec<Arc<Inbox>>,
+    accepting: watch::Sender<bool>,
+    ended: Receiver<io::Result<()>>,
+}
+
+impl Hub {
+    /// Starts the threads. `start` is the first head: a position before it has a gap.
+    ///
+    /// # Errors
+    /// The system refuses a thread, an epoll set or a timer.
+    pub fn start(config: Arc<Config>, sockets: Sockets, start: Position) -> io::Result<Self> {
+        let inboxes: Vec<Arc<Inbox>> = (0..config.threads).map(|_| Arc::default()).collect();
+        let mailboxes = inboxes.iter().map(|inbox| inbox.mailbox.clone()).collect();
+        let socket = config.socket.display().to_string();
+        let engine = Arc::new(Sequencer::new(limits(&config), mailboxes, start, socket));
+        let (accepting, stop) = watch::channel(true);
+        let (end, ended) = channel();
+        let mut sockets = Some(sockets);
+        for (id, inbox) in inboxes.iter().enumerate() {
+            let (engine, config, inbox, end) = (engine.clone(), config.clone(), inbox.clone(), end.clone());
+            let acceptor = sockets.take().map(|sockets| (sockets, inboxes.clone(), stop.clone()));
+            std::thread::Builder::new().name(format!("http-{id}")).spawn(move || {
+                let run = || {
+                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                    LocalSet::new().block_on(&runtime, async {
+                        if let Some((sockets, inboxes, stop)) = acceptor {
+                            accept_all(sockets, inboxes, stop)?;
+                            tokio::task::spawn_local(sweep(engine.clone()));
+                        }
+                        HttpThread::new(id as u8, engine, config, inbox)?.run().await
+                    })
+                };
+                // Nobody listens when the hub was dropped instead of drained.
+                let _ = end.send(run());
+            })?;
+        }
+        Ok(Self { config, engine, inboxes, accepting, ended })
+    }
+
+    /// What the hub knows.
+    #[must_use]
+    pub fn engine(&self) -> &Arc<Sequencer> {
+        &self.engine
+    }
+
+    /// Accepts no more, answers everyone who waits with a position, and ends within `drain_timeout`. Returns the head.
+    pub fn drain(self) -> Position {
+        let deadline = std::time::Instant::now() + self.config.drain_timeout;
+        self.accepting.send_replace(false);
+        self.inboxes.iter().for_each(|inbox| inbox.drain());
+        for _ in &self.inboxes {
+            let left = deadline.saturating_duration_since(std::time::Instant::now());
+            if !matches!(self.ended.recv_timeout(left), Ok(Ok(()))) {
+                break;
+            }
+        }
+        self.engine.head()
+    }
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        memory: config.memory_limit,
+        message_size: config.max_message_size,
+        channel_id_length: config.max_channel_id_length,
+        channels: config.max_number_of_channels,
+        subscribers_per_channel: config.max_subscribers_per_channel,
+        messages_per_channel: config.max_messages_stored_per_channel,
+        message_ttl: config.message_ttl,
+        channel_inactivity: config.channel_inactivity_time,
+        deleted_text: config.channel_deleted_message_text.as_bytes().into(),
+    }
+}
+
+fn accept_all(sockets: Sockets, inboxes: Vec<Arc<Inbox>>, stop: watch::Receiver<bool>) -> io::Result<()> {
+    let listeners = sockets.listen.into_iter().map(|listener| (listener, true));
+    let listeners = listeners.chain(sockets.admin_listen.into_iter().map(|listener| (listener, false)));
+    for (listener, public) in listeners {
+        let listener = readiness::watch(listener, Interest::READABLE)?;
+        let inboxes = inboxes.clone();
+        let mut turn = 0;
+        tokio::task::spawn_local(accept(listener, stop.clone(), move |socket| {
+            inboxes[turn % inboxes.len()].deal(socket, public);
+            turn += 1;
+        }));
+    }
+    Ok(())
+}
+
+/// Deals what the listener accepts until `stop` says so.
+async fn accept(listener: AsyncFd<OwnedFd>, mut stop: watch::Receiver<bool>, mut deal: impl FnMut(OwnedFd)) {
+    loop {
+        let mut guard = tokio::select! {
+            ready = listener.readable() => match ready {
+                Ok(guard) => guard,
+                Err(error) => return tracing::error!(%error, "a listener failed"),
+            },
+            _ = stop.changed() => return,
+        };
+        match accept_with(listener.get_ref(), SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+            Ok(socket) => deal(socket),
+            Err(Errno::AGAIN) => guard.clear_ready(),
+            Err(Errno::INTR | Errno::CONNABORTED) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept; raise the limit of open files (LimitNOFILE) if they are too many");
+                tokio::time::sleep(EXHAUSTED).await;
+            }
+        }
+    }
+}
+
+async fn sweep(engine: Arc<Sequencer>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        engine.expire();
+    }
+}

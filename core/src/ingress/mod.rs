@@ -1,0 +1,3 @@
+//! A message comes in.
+
+pub(crate) mod http;

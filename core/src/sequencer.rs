@@ -1,0 +1,692 @@
+//! The sequencer: the one critical section of the hub.
+//!
+//! Whoever carries a publication enters it, stamps the message, appends it, and wakes the HTTP threads that have a seat in
+//! the channel. A subscription enters it once for all its channels: what it missed, or its seats, so that no publication
+//! falls between look-up and seat. Nothing here waits, does I/O or knows how a message is rendered.
+//!
+//! A thread that has seats is owed the messages of their channels in order: `owed` holds their addresses until the thread
+//! has copied them out, even when the channel's history has already dropped them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use smallvec::SmallVec;
+
+use crate::call::Status;
+use crate::channel::history::History;
+use crate::channel::{Channel, ChannelId, ChannelInfo, ChannelName, ChannelOptions, Directory, Entry, ThreadId};
+use crate::error::{Error, Limit};
+use crate::fanout::Mailbox;
+use crate::log::{Address, Log, Record};
+use crate::message::{MAX_EVENT, Message, NewMessage, Position, Published};
+
+/// Bytes of messages that one answer carries at most; the rest follows when the subscriber asks again from its position.
+const ANSWER: usize = 4 << 20;
+/// Bytes of messages that a thread copies out in one entry.
+const BATCH: usize = 256 << 10;
+/// A channel is looked at after this many seconds at the latest, so that moved deadlines leave few stale ones behind.
+const HORIZON: u32 = 300;
+
+/// The settings that are enforced here; see the keys of the same names in [`crate::config`].
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// `memory_limit`, in bytes.
+    pub memory: u64,
+    /// `max_message_size`, in bytes.
+    pub message_size: u64,
+    /// `max_channel_id_length`, in bytes.
+    pub channel_id_length: usize,
+    /// `max_number_of_channels`
+    pub channels: Option<u32>,
+    /// `max_subscribers_per_channel`
+    pub subscribers_per_channel: Option<u32>,
+    /// `max_messages_stored_per_channel`
+    pub messages_per_channel: Option<u32>,
+    /// `message_ttl`, in seconds.
+    pub message_ttl: u32,
+    /// `channel_inactivity_time`, in seconds.
+    pub channel_inactivity: u32,
+    /// `channel_deleted_message_text`
+    pub deleted_text: Arc<[u8]>,
+}
+
+/// One channel of a subscription's path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) name: ChannelName,
+    /// How many of the newest stored messages are wanted, whatever the position.
+    pub(crate) backlog: u32,
+}
+
+/// A subscriber's question.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subscribe<'a> {
+    /// Without duplicates.
+    pub(crate) channels: &'a [Wanted],
+    /// What it has seen; `None`: it starts with what comes next.
+    pub(crate) after: Option<Position>,
+    /// `authorized_channels_only`
+    pub(crate) authorized_only: bool,
+    /// Take a seat when there is nothing.
+    pub(crate) wait: bool,
+}
+
+/// Ids of a subscription's channels, in path order.
+pub(crate) type Seats = SmallVec<[ChannelId; 1]>;
+
+/// What a subscriber gets.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Resume {
+    /// At once: what it missed, if anything.
+    Now(Batch),
+    /// Nothing yet: it has seats, and is complete up to `from`.
+    Waiting { from: Position, seats: Seats },
+}
+
+/// Messages in position order.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Batch {
+    pub(crate) messages: Vec<Message>,
+    /// From where to ask again.
+    pub(crate) position: Position,
+    /// Something that the subscriber has not seen is no longer there.
+    pub(crate) gap: bool,
+}
+
+/// Why a subscription is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// `authorized_channels_only`: nobody created the channel and it holds no message.
+    Unauthorized,
+    Limit(Limit),
+}
+
+/// What an HTTP thread owes its seats.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    Message(ChannelId, Message),
+    /// The log gave up a message before the thread came to read it.
+    Lost(ChannelId),
+    Deleted(ChannelId, ChannelName, Arc<[u8]>),
+}
+
+enum Owed {
+    Message(ChannelId, ChannelName, Address),
+    Deleted(ChannelId, ChannelName, Arc<[u8]>),
+}
+
+/// One bit for each HTTP thread.
+type Woken = u64;
+
+/// See the module.
+pub struct Sequencer {
+    state: Mutex<State>,
+    mailboxes: Box<[Arc<Mailbox>]>,
+    /// What `status` says of the process.
+    started: Instant,
+    socket: String,
+}
+
+impl Sequencer {
+    /// An empty one for these HTTP threads, at most 64. `start` is the first head: nothing before it is known. `socket` is
+    /// shown by `status`.
+    pub(crate) fn new(limits: Limits, mailboxes: Box<[Arc<Mailbox>]>, start: Position, socket: String) -> Self {
+        let state = Mutex::new(State::new(limits, mailboxes.len(), start));
+        Self { state, mailboxes, started: Instant::now(), socket }
+    }
+
+    /// Publishes to the channel, which is created if need be.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`], [`Error::LimitExceeded`], [`Error::InvalidName`], [`Error::InvalidArgument`]
+    pub fn publish(&self, channel: &ChannelName, message: &NewMessage<'_>) -> Result<Published, Error> {
+        let now = seconds();
+        let mut state = self.enter();
+        let (published, woken) = state.publish(now, channel, message)?;
+        drop(state);
+        self.wake(woken);
+        Ok(published)
+    }
+
+    /// Creates the channel, or gives an existing one these options. Without a name it gets an unguessable one.
+    ///
+    /// # Errors
+    /// [`Error::LimitExceeded`], [`Error::InvalidName`], [`Error::InvalidArgument`]
+    pub fn create_channel(&self, name: Option<ChannelName>, options: ChannelOptions) -> Result<ChannelName, Error> {
+        let name = match name {
+            Some(name) => name,
+            None => random_name()?,
+        };
+        self.enter().create(seconds(), name.clone(), options)?;
+        Ok(name)
+    }
+
+    /// Deletes the channel with its messages and tells its subscribers `text`, or `channel_deleted_message_text`. False
+    /// when there is none.
+    pub fn delete_channel(&self, channel: &ChannelName, text: Option<&[u8]>) -> bool {
+        let mut state = self.enter();
+        let Some(woken) = state.delete(seconds(), channel, text) else { return false };
+        drop(state);
+        self.wake(woken);
+        true
+    }
+
+    /// The channel's counters.
+    pub fn channel_info(&self, channel: &ChannelName) -> Option<ChannelInfo> {
+        let mut state = self.enter();
+        let id = state.find(seconds(), channel)?;
+        state.channels.get(id).map(Channel::info)
+    }
+
+    /// The position of the newest message of all.
+    pub fn head(&self) -> Position {
+        self.enter().head
+    }
+
+    /// Counters of the hub.
+    pub fn status(&self) -> Status {
+        let state = self.enter();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            socket: self.socket.clone(),
+            uptime: self.started.elapsed().as_secs(),
+            channels: state.channels.len() as u64,
+            subscribers: state.subscribers,
+            messages: state.stored,
+            memory: state.memory() as u64,
+            position: state.head,
+        }
+    }
+
+    /// `max_channel_id_length`
+    #[must_use]
+    pub fn channel_id_length(&self) -> usize {
+        self.enter().limits.channel_id_length
+    }
+
+    /// What the subscriber missed, or a seat in each of its channels. One step for the whole set, so that no publication
+    /// falls between look-up and seat, nor between two of the channels.
+    pub(crate) fn resume_or_wait(&self, thread: ThreadId, subscribe: Subscribe<'_>) -> Result<Resume, Refusal> {
+        self.enter().resume_or_wait(seconds(), thread, subscribe)
+    }
+
+    /// Gives seats back. The answer is the head when the thread is owed nothing: then its seats were complete up to there.
+    pub(crate) fn unseat(&self, thread: ThreadId, seats: impl IntoIterator<Item = ChannelId>) -> Option<Position> {
+        let mut state = self.enter();
+        state.unseat(seconds(), thread, seats);
+        state.owed[usize::from(thread)].is_empty().then_some(state.head)
+    }
+
+    /// Appends to `events` what the thread is owed, in order. True when there is more.
+    pub(crate) fn take_owed(&self, thread: ThreadId, events: &mut Vec<Event>) -> bool {
+        self.enter().take_owed(thread, events)
+    }
+
+    /// Expires what is due and says how many bytes of messages that freed.
+    pub(crate) fn expire(&self) -> usize {
+        self.enter().expire(seconds())
+    }
+
+    fn enter(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("a panic inside the critical section ends the hub")
+    }
+
+    fn wake(&self, mut woken: Woken) {
+        while woken != 0 {
+            self.mailboxes[woken.trailing_zeros() as usize].wake();
+            woken &= woken - 1;
+        }
+    }
+}
+
+fn seconds() -> u32 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
+}
+
+/// 128 random bits in the URL-safe base64 alphabet.
+fn random_name() -> Result<ChannelName, Error> {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut bytes = [0; 22];
+    getrandom::fill(&mut bytes).map_err(|error| Error::HubUnavailable(format!("no random numbers: {error}")))?;
+    let text = bytes.map(|byte| ALPHABET[usize::from(byte & 63)]);
+    Ok(ChannelName::new(&text, text.len())?)
+}
+
+struct State {
+    limits: Limits,
+    log: Log,
+    channels: Directory,
+    head: Position,
+    /// Of channels that are gone, messages up to here may have been stored.
+    watermark: Position,
+    owed: Box<[VecDeque<Owed>]>,
+    /// The channels that have something to expire, by second.
+    deadlines: BTreeMap<u32, Vec<ChannelId>>,
+    /// Bytes of channels and their histories.
+    channel_bytes: usize,
+    subscribers: u64,
+    stored: u64,
+}
+
+impl State {
+    fn new(limits: Limits, threads: usize, start: Position) -> Self {
+        Self {
+            limits,
+            log: Log::default(),
+            channels: Directory::default(),
+            head: start,
+            watermark: start,
+            owed: (0..threads).map(|_| VecDeque::new()).collect(),
+            deadlines: BTreeMap::new(),
+            channel_bytes: 0,
+            subscribers: 0,
+            stored: 0,
+        }
+    }
+
+    fn memory(&self) -> usize {
+        self.log.allocated() + self.channel_bytes
+    }
+
+    fn publish(&mut self, now: u32, name: &ChannelName, message: &NewMessage<'_>) -> Result<(Published, Woken), Error> {
+        self.check(message)?;
+        let id = self.find_or_create(now, name)?;
+        let position = self.stamp(now);
+        let channel = self.channels.get_mut(id).expect("just found");
+        channel.published += 1;
+        channel.last = position;
+        channel.used = now;
+        let published = Published { id: channel.published, position, subscribers: channel.subscribers() };
+        let woken = channel.woken();
+        let ttl = message.ttl.or_else(|| channel.created.as_ref().and_then(|options| options.message_ttl));
+        let expires = now.saturating_add(ttl.unwrap_or(self.limits.message_ttl));
+        if !message.store && woken == 0 {
+            return Ok((published, woken));
+        }
+        let record = Record {
+            slot: id.slot(),
+            id: published.id,
+            position,
+            kind: message.kind,
+            event: message.event,
+            event_id: message.event_id,
+            payload: message.payload,
+        };
+        self.make_room(self.log.cost(record.len()) + size_of::<Entry>());
+        let address = self.log.append(&record, message.store);
+        for (thread, owed) in self.owed.iter_mut().enumerate() {
+            if woken & 1 << thread != 0 {
+                owed.push_back(Owed::Message(id, name.clone(), address));
+            }
+        }
+        if message.store {
+            self.store(now, id, Entry { position, address, expires });
+        }
+        self.tidy();
+        Ok((published, woken))
+    }
+
+    fn check(&self, message: &NewMessage<'_>) -> Result<(), Error> {
+        let (len, limit) = (message.payload.len() as u64, self.limits.message_size);
+        if len > limit {
+            return Err(Error::TooLarge { len, limit });
+        }
+        for (what, text) in [("event", message.event), ("event_id", message.event_id)] {
+            let Some(text) = text else { continue };
+            if text.len() > MAX_EVENT || text.contains(['\r', '\n', '\0']) {
+                let text = format!("{what} must be at most {MAX_EVENT} bytes without line breaks and NUL");
+                return Err(Error::InvalidArgument(text));
+            }
+        }
+        if message.ttl == Some(0) {
+            return Err(Error::InvalidArgument("ttl must be at least 1 second".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Time never goes backwards, and a second that is full borrows from the next.
+    fn stamp(&mut self, now: u32) -> Position {
+        self.head = if now > self.head.time {
+            Position { time: now, tag: 1 }
+        } else {
+            match self.head.tag.checked_add(1) {
+                Some(tag) => Position { time: self.head.time, tag },
+                None => Position { time: self.head.time + 1, tag: 1 },
+            }
+        };
+        self.head
+    }
+
+    fn store(&mut self, now: u32, id: ChannelId, entry: Entry) {
+        let channel = self.channels.get_mut(id).expect("still in the same entry");
+        let most = channel.created.as_ref().and_then(|options| options.max_messages);
+        let most = most.or(self.limits.messages_per_channel).map_or(usize::MAX, |most| most as usize);
+        let before = channel.history.allocated();
+        let (log, stored) = (&mut self.log, &mut self.stored);
+        let mut release = |entry: Entry| {
+            log.release(entry.address);
+            *stored -= 1;
+        };
+        channel.history.expire(now, &mut release);
+        while channel.history.len() >= most {
+            channel.history.pop_oldest().into_iter().for_each(&mut release);
+        }
+        channel.history.push(entry);
+        self.stored += 1;
+        self.channel_bytes = self.channel_bytes + channel.history.allocated() - before;
+        self.arm(now, id);
+    }
+
+    /// Drops the oldest segments until `bytes` more fit into `memory_limit`, or nothing is left to drop.
+    fn make_room(&mut self, bytes: usize) {
+        while (self.memory() + bytes) as u64 > self.limits.memory {
+            let (channels, channel_bytes, stored) = (&mut self.channels, &mut self.channel_bytes, &mut self.stored);
+            let evicted = self.log.evict(|record, address| {
+                let Some(channel) = channels.in_slot(record.slot) else { return };
+                let (len, allocated) = (channel.history.len(), channel.history.allocated());
+                channel.history.evict(address);
+                *stored -= (len - channel.history.len()) as u64;
+                *channel_bytes = *channel_bytes + channel.history.allocated() - allocated;
+            });
+            if !evicted {
+                return;
+            }
+        }
+    }
+
+    fn tidy(&mut self) {
+        let pinned = self.owed.iter().filter_map(|owed| {
+            owed.iter().find_map(|owed| match owed {
+                Owed::Message(_, _, address) => Some(address.segment),
+                Owed::Deleted(..) => None,
+            })
+        });
+        let pinned = pinned.min();
+        let channels = &mut self.channels;
+        self.log.tidy(pinned, |record, from, to| {
+            channels.in_slot(record.slot).is_some_and(|channel| channel.history.relocate(record.position, from, to))
+        });
+    }
+
+    /// The channel of this name, unless its time is over.
+    fn find(&mut self, now: u32, name: &ChannelName) -> Option<ChannelId> {
+        let id = self.channels.find(name)?;
+        self.refresh(now, id).then_some(id)
+    }
+
+    /// Expires what is due in the channel. False when that was the channel itself.
+    fn refresh(&mut self, now: u32, id: ChannelId) -> bool {
+        let Some(channel) = self.channels.get_mut(id) else { return false };
+        if channel.history.next_expiry() <= now {
+            let (log, stored) = (&mut self.log, &mut self.stored);
+            let before = channel.history.allocated();
+            channel.history.expire(now, |entry| {
+                log.release(entry.address);
+                *stored -= 1;
+            });
+            self.channel_bytes = self.channel_bytes + channel.history.allocated() - before;
+        }
+        if channel.expires(self.limits.channel_inactivity).is_some_and(|second| second <= now) {
+            self.remove(id);
+            return false;
+        }
+        true
+    }
+
+    fn find_or_create(&mut self, now: u32, name: &ChannelName) -> Result<ChannelId, Error> {
+        match self.find(now, name) {
+            Some(id) => Ok(id),
+            None => {
+                self.check_name(name)?;
+                self.may_create(1)?;
+                Ok(self.insert(now, name)?)
+            }
+        }
+    }
+
+    fn check_name(&self, name: &ChannelName) -> Result<(), Error> {
+        ChannelName::new(name.as_bytes(), self.limits.channel_id_length)?;
+        Ok(())
+    }
+
+    fn may_create(&self, count: usize) -> Result<(), Limit> {
+        match self.limits.channels {
+            Some(most) if self.channels.len() + count > most as usize => Err(Limit::Channels(most)),
+            _ => Ok(()),
+        }
+    }
+
+    fn insert(&mut self, now: u32, name: &ChannelName) -> Result<ChannelId, Limit> {
+        self.make_room(Channel::cost(name));
+        if (self.memory() + Channel::cost(name)) as u64 > self.limits.memory {
+            return Err(Limit::Memory(self.limits.memory));
+        }
+        let channel = self.channels.insert(name.clone(), History::new(self.watermark), now);
+        let id = channel.id;
+        self.channel_bytes += channel.allocated();
+        self.arm(now, id);
+        Ok(id)
+    }
+
+    fn create(&mut self, now: u32, name: ChannelName, options: ChannelOptions) -> Result<(), Error> {
+        for (what, value) in
+            [("ttl", options.ttl), ("max_messages", options.max_messages), ("message_ttl", options.message_ttl)]
+        {
+            if value == Some(0) {
+                return Err(Error::InvalidArgument(format!("{what} must be at least 1")));
+            }
+        }
+        let id = self.find_or_create(now, &name)?;
+        let channel = self.channels.get_mut(id).expect("just found");
+        self.channel_bytes -= channel.allocated();
+        channel.created = Some(Box::new(options));
+        channel.used = now;
+        self.channel_bytes += channel.allocated();
+        self.arm(now, id);
+        Ok(())
+    }
+
+    /// Takes the channel and its messages away; the watermark remembers that there were some.
+    fn remove(&mut self, id: ChannelId) -> Option<Channel> {
+        let mut channel = self.channels.remove(id)?;
+        self.channel_bytes -= channel.allocated();
+        self.subscribers -= u64::from(channel.subscribers());
+        while let Some(entry) = channel.history.pop_oldest() {
+            self.log.release(entry.address);
+            self.stored -= 1;
+        }
+        self.watermark = self.watermark.max(channel.history.complete_since());
+        Some(channel)
+    }
+
+    fn delete(&mut self, now: u32, name: &ChannelName, text: Option<&[u8]>) -> Option<Woken> {
+        let id = self.find(now, name)?;
+        let channel = self.remove(id)?;
+        let text: Arc<[u8]> = text.map_or_else(|| self.limits.deleted_text.clone(), Into::into);
+        for (thread, _) in &channel.seats {
+            self.owed[usize::from(*thread)].push_back(Owed::Deleted(id, channel.name.clone(), text.clone()));
+        }
+        self.tidy();
+        Some(channel.woken())
+    }
+
+    fn resume_or_wait(&mut self, now: u32, thread: ThreadId, subscribe: Subscribe<'_>) -> Result<Resume, Refusal> {
+        let found: SmallVec<[Option<ChannelId>; 4]> =
+            subscribe.channels.iter().map(|wanted| self.find(now, &wanted.name)).collect();
+        for id in &found {
+            let channel = id.and_then(|id| self.channels.get(id));
+            let open = channel.is_some_and(|channel| channel.created.is_some() || channel.history.len() > 0);
+            if subscribe.authorized_only && !open {
+                return Err(Refusal::Unauthorized);
+            }
+            if let (Some(channel), Some(most)) = (channel, self.limits.subscribers_per_channel)
+                && channel.subscribers() >= most
+            {
+                return Err(Refusal::Limit(Limit::Subscribers(most)));
+            }
+        }
+        let batch = self.missed(subscribe, &found);
+        if !subscribe.wait || batch.gap || !batch.messages.is_empty() {
+            return Ok(Resume::Now(batch));
+        }
+        self.may_create(found.iter().filter(|id| id.is_none()).count()).map_err(Refusal::Limit)?;
+        let mut seats = Seats::new();
+        for (wanted, found) in subscribe.channels.iter().zip(found) {
+            match found.map_or_else(|| self.insert(now, &wanted.name), Ok) {
+                Ok(id) => seats.push(id),
+                // What was created so far holds nothing and goes after its inactivity time.
+                Err(limit) => return Err(Refusal::Limit(limit)),
+            }
+        }
+        for &id in &seats {
+            let channel = self.channels.get_mut(id).expect("found or created in this entry");
+            channel.seat(thread);
+            channel.used = now;
+        }
+        self.subscribers += seats.len() as u64;
+        Ok(Resume::Waiting { from: self.head, seats })
+    }
+
+    fn missed(&self, subscribe: Subscribe<'_>, found: &[Option<ChannelId>]) -> Batch {
+        let mut gap = subscribe.after.is_some_and(|after| after > self.head);
+        let mut entries: Vec<(Entry, &ChannelName)> = Vec::new();
+        let mut backlog = false;
+        for (wanted, id) in subscribe.channels.iter().zip(found) {
+            let channel = id.and_then(|id| self.channels.get(id));
+            if wanted.backlog > 0 {
+                backlog = true;
+                let newest = channel.into_iter().flat_map(|channel| {
+                    channel.history.newest(wanted.backlog as usize).map(|entry| (entry, &wanted.name))
+                });
+                entries.extend(newest);
+            } else if let Some(after) = subscribe.after {
+                match channel {
+                    Some(channel) => {
+                        gap |= !channel.history.complete_after(after);
+                        entries.extend(channel.history.after(after).map(|entry| (entry, &wanted.name)));
+                    }
+                    None => gap |= !History::new(self.watermark).complete_after(after),
+                }
+            }
+        }
+        if subscribe.channels.len() > 1 {
+            entries.sort_unstable_by_key(|(entry, _)| entry.position);
+        }
+        let cut = self.fit(&mut entries, backlog);
+        let copied = entries.into_iter().filter_map(|(entry, name)| self.copy(name.clone(), entry.address));
+        let messages: Vec<Message> = copied.collect();
+        let position = match messages.last() {
+            Some(last) if !gap || cut => last.position,
+            _ => self.head,
+        };
+        Batch { messages, position, gap: gap || (cut && backlog) }
+    }
+
+    /// Bounds an answer to `ANSWER` bytes: what comes later is asked for again from the answer's position, but a backlog is
+    /// not, so there the oldest give way. True when something was cut.
+    fn fit<T>(&self, entries: &mut Vec<(Entry, T)>, keep_newest: bool) -> bool {
+        if keep_newest {
+            entries.reverse();
+        }
+        let mut bytes = 0;
+        let fitting = entries.iter().take_while(|(entry, _)| {
+            bytes += self.log.read(entry.address).map_or(0, |record| record.len());
+            bytes <= ANSWER
+        });
+        let keep = fitting.count().max(1);
+        let cut = keep < entries.len();
+        entries.truncate(keep);
+        if keep_newest {
+            entries.reverse();
+        }
+        cut
+    }
+
+    fn copy(&self, channel: ChannelName, address: Address) -> Option<Message> {
+        let record = self.log.read(address)?;
+        Some(Message {
+            channel,
+            id: record.id,
+            position: record.position,
+            kind: record.kind,
+            event: record.event.map(Into::into),
+            event_id: record.event_id.map(Into::into),
+            payload: record.payload.into(),
+        })
+    }
+
+    fn unseat(&mut self, now: u32, thread: ThreadId, seats: impl IntoIterator<Item = ChannelId>) {
+        for id in seats {
+            let Some(channel) = self.channels.get_mut(id) else { continue };
+            channel.unseat(thread);
+            channel.used = now;
+            self.subscribers -= 1;
+            if channel.seats.is_empty() {
+                self.arm(now, id);
+            }
+        }
+    }
+
+    fn take_owed(&mut self, thread: ThreadId, events: &mut Vec<Event>) -> bool {
+        let mut bytes = 0;
+        while bytes < BATCH
+            && let Some(owed) = self.owed[usize::from(thread)].pop_front()
+        {
+            match owed {
+                Owed::Message(id, name, address) => match self.copy(name, address) {
+                    Some(message) => {
+                        bytes += message.payload.len() + size_of::<Event>();
+                        events.push(Event::Message(id, message));
+                    }
+                    None => events.push(Event::Lost(id)),
+                },
+                Owed::Deleted(id, name, text) => events.push(Event::Deleted(id, name, text)),
+            }
+        }
+        let more = !self.owed[usize::from(thread)].is_empty();
+        if !more {
+            self.owed[usize::from(thread)].shrink_to(1024);
+            self.tidy();
+        }
+        more
+    }
+
+    /// Sees to it that the channel is looked at when its next message, or the channel itself, expires.
+    fn arm(&mut self, now: u32, id: ChannelId) {
+        let Some(channel) = self.channels.get_mut(id) else { return };
+        let own = channel.expires(self.limits.channel_inactivity).unwrap_or(u32::MAX);
+        let due = own.min(channel.history.next_expiry());
+        if due == u32::MAX {
+            return;
+        }
+        let due = due.clamp(now.saturating_add(1), now.saturating_add(HORIZON));
+        if due < channel.armed {
+            channel.armed = due;
+            self.deadlines.entry(due).or_default().push(id);
+        }
+    }
+
+    fn expire(&mut self, now: u32) -> usize {
+        let before = self.memory();
+        while let Some(due) = self.deadlines.first_entry()
+            && *due.key() <= now
+        {
+            let (second, ids) = due.remove_entry();
+            for id in ids {
+                if let Some(channel) = self.channels.get_mut(id)
+                    && channel.armed == second
+                {
+                    channel.armed = u32::MAX;
+                    if self.refresh(now, id) {
+                        self.arm(now, id);
+                    }
+                }
+            }
+        }
+        self.tidy();
+        before.saturating_sub(self.memory())
+    }
+}

@@ -1,0 +1,218 @@
+//! Connections outside hyper: between two requests, waiting, or with an answer that the client has not taken yet.
+//!
+//! A connection here is a socket and what has to be remembered about it: no task, no buffer. All of a thread's sockets
+//! hang in one epoll set, edge-triggered and registered once, so that parking and answering change nothing in the kernel.
+//! While a subscriber waits nothing is read: bytes it sends meanwhile stay in the kernel.
+
+use std::os::fd::OwnedFd;
+
+use bytes::Bytes;
+use rustix::event::epoll;
+use rustix::io::Errno;
+use rustix::net::{SendFlags, Shutdown, send, shutdown};
+use slab::Slab;
+
+use super::Form;
+use super::deadlines::{NEVER, Tick};
+use super::reply::Framing;
+use crate::fanout::{Key, Places};
+use crate::message::Position;
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    socket: OwnedFd,
+    /// Accepted on a public listener.
+    pub(crate) public: bool,
+    /// The kernel may hold bytes of it.
+    pub(crate) readable: bool,
+    /// The client closed its side, or the connection broke.
+    pub(crate) hung_up: bool,
+    pub(crate) state: State,
+    /// When it is closed or answered if nothing happens.
+    pub(crate) deadline: Tick,
+    /// The tick under which it is entered with the deadlines.
+    pub(crate) armed: Tick,
+    /// Bytes behind the last request that were read with it.
+    pub(crate) unread: Bytes,
+}
+
+/// What it is doing.
+#[derive(Debug)]
+pub(crate) enum State {
+    /// Between requests.
+    Idle,
+    /// A subscriber in its seats.
+    Waiting(Waiting),
+    /// The client has not taken all of its answer.
+    Sending(Box<Sending>),
+    /// Everything is said; reads what the client still sends, so that the answer is not lost in a reset.
+    Lingering { bytes: usize },
+}
+
+/// What a waiting subscriber is answered by.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) from: Position,
+    pub(crate) places: Places,
+    pub(crate) form: Form,
+    pub(crate) framing: Framing,
+}
+
+/// The rest of an answer.
+#[derive(Debug)]
+pub(crate) struct Sending {
+    rest: Bytes,
+    keep_alive: bool,
+}
+
+/// What came of writing or reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// The answer is out, the connection waits for the next request.
+    Ready,
+    /// The client has to take or send more first.
+    Blocked,
+    /// Nothing more will come of it.
+    Over,
+}
+
+/// The connections of one thread.
+pub(crate) struct Connections {
+    slab: Slab<Connection>,
+    epoll: OwnedFd,
+}
+
+impl Connections {
+    pub(crate) fn new() -> std::io::Result<Self> {
+        Ok(Self { slab: Slab::new(), epoll: epoll::create(epoll::CreateFlags::CLOEXEC)? })
+    }
+
+    pub(crate) fn epoll(&self) -> &OwnedFd {
+        &self.epoll
+    }
+
+    pub(crate) fn insert(&mut self, socket: OwnedFd, public: bool) -> std::io::Result<Key> {
+        let entry = self.slab.vacant_entry();
+        let key = entry.key() as Key;
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+        epoll::add(&self.epoll, &socket, epoll::EventData::new_u64(u64::from(key)), flags)?;
+        entry.insert(Connection {
+            socket,
+            public,
+            readable: false,
+            hung_up: false,
+            state: State::Idle,
+            deadline: NEVER,
+            armed: NEVER,
+            unread: Bytes::new(),
+        });
+        Ok(key)
+    }
+
+    pub(crate) fn get(&mut self, key: Key) -> Option<&mut Connection> {
+        self.slab.get_mut(key as usize)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    pub(crate) fn keys(&self) -> Vec<Key> {
+        self.slab.iter().map(|(key, _)| key as Key).collect()
+    }
+
+    /// Takes the connection out of the set; dropping it closes the socket.
+    pub(crate) fn remove(&mut self, key: Key) -> Option<Connection> {
+        let connection = self.slab.try_remove(key as usize)?;
+        if self.slab.is_empty() {
+            self.slab = Slab::new();
+        }
+        Some(connection)
+    }
+
+    /// Takes the connection out for someone else to read from.
+    pub(crate) fn detach(&mut self, key: Key) -> Option<OwnedFd> {
+        let connection = self.remove(key)?;
+        epoll::delete(&self.epoll, &connection.socket).ok()?;
+        Some(connection.socket)
+    }
+
+    /// Writes an answer, all of it if the client takes it.
+    pub(crate) fn send(&mut self, key: Key, answer: &Bytes, keep_alive: bool) -> Progress {
+        let Some(connection) = self.get(key) else { return Progress::Over };
+        match send(&connection.socket, answer, SendFlags::NOSIGNAL) {
+            Ok(sent) if sent == answer.len() => connection.sent(keep_alive),
+            Ok(sent) => self.wait_for_room(key, answer.slice(sent..), keep_alive),
+            Err(Errno::AGAIN) => self.wait_for_room(key, answer.clone(), keep_alive),
+            Err(_) => Progress::Over,
+        }
+    }
+
+    fn wait_for_room(&mut self, key: Key, rest: Bytes, keep_alive: bool) -> Progress {
+        let Some(connection) = self.slab.get_mut(key as usize) else { return Progress::Over };
+        connection.state = State::Sending(Box::new(Sending { rest, keep_alive }));
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+        match epoll::modify(&self.epoll, &connection.socket, epoll::EventData::new_u64(u64::from(key)), flags) {
+            Ok(()) => Progress::Blocked,
+            Err(_) => Progress::Over,
+        }
+    }
+
+    /// Goes on with an answer that the client did not take at once. True beside the progress: it took some of it.
+    pub(crate) fn send_rest(&mut self, key: Key) -> (Progress, bool) {
+        let Some(connection) = self.get(key) else { return (Progress::Over, false) };
+        let State::Sending(sending) = &mut connection.state else { return (Progress::Blocked, false) };
+        let mut moved = false;
+        loop {
+            match send(&connection.socket, &sending.rest, SendFlags::NOSIGNAL) {
+                Ok(sent) if sent == sending.rest.len() => {
+                    let keep_alive = sending.keep_alive;
+                    return (connection.sent(keep_alive), true);
+                }
+                Ok(sent) => {
+                    sending.rest = sending.rest.slice(sent..);
+                    moved = true;
+                }
+                Err(Errno::AGAIN) => return (Progress::Blocked, moved),
+                Err(_) => return (Progress::Over, moved),
+            }
+        }
+    }
+}
+
+impl Connection {
+    fn sent(&mut self, keep_alive: bool) -> Progress {
+        if keep_alive {
+            self.state = State::Idle;
+            return Progress::Ready;
+        }
+        self.linger()
+    }
+
+    /// Says that nothing more comes; over at once when the client has said the same or all it sent was read.
+    pub(crate) fn linger(&mut self) -> Progress {
+        if self.hung_up || shutdown(&self.socket, Shutdown::Write).is_err() {
+            return Progress::Over;
+        }
+        self.state = State::Lingering { bytes: 0 };
+        Progress::Blocked
+    }
+
+    /// Reads what there is. `None`: nothing at the moment; an empty answer is the end.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Option<usize> {
+        match rustix::io::read(&self.socket, &mut *buffer) {
+            Ok(n) => {
+                // A short read has taken all there was; what comes later is another edge.
+                self.readable = n == buffer.len();
+                Some(n)
+            }
+            Err(Errno::AGAIN) => {
+                self.readable = false;
+                None
+            }
+            Err(Errno::INTR) => self.read(buffer),
+            Err(_) => Some(0),
+        }
+    }
+}

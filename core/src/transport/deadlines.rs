@@ -1,0 +1,56 @@
+//! Coarse deadlines of a thread's connections.
+//!
+//! Every connection has one entry at most that counts. A deadline that moves later moves nothing here: when the entry
+//! comes up, the connection is entered again. So a subscriber that polls in a loop costs one entry per long-poll time-out.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::fanout::Key;
+
+/// A tenth of a second since the thread started.
+pub(crate) type Tick = u32;
+
+/// No deadline.
+pub(crate) const NEVER: Tick = Tick::MAX;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Deadlines {
+    start: Instant,
+    by_tick: BTreeMap<Tick, Vec<Key>>,
+}
+
+impl Deadlines {
+    pub(crate) fn new() -> Self {
+        Self { start: Instant::now(), by_tick: BTreeMap::new() }
+    }
+
+    pub(crate) fn now(&self) -> Tick {
+        ticks(self.start.elapsed())
+    }
+
+    /// The first tick that lies at least `time` after `now`.
+    pub(crate) fn after(now: Tick, time: Option<Duration>) -> Tick {
+        time.map_or(NEVER, |time| now.saturating_add(ticks(time)).saturating_add(1))
+    }
+
+    pub(crate) fn enter(&mut self, key: Key, tick: Tick) {
+        self.by_tick.entry(tick).or_default().push(key);
+    }
+
+    /// The next group of entries that is due, with the tick under which it was entered.
+    pub(crate) fn due(&mut self, now: Tick) -> Option<(Tick, Vec<Key>)> {
+        self.by_tick.first_entry().filter(|first| *first.key() <= now).map(|first| first.remove_entry())
+    }
+
+    /// When the next entry is due.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        let (&tick, _) = self.by_tick.first_key_value()?;
+        Some(self.start + Duration::from_millis(u64::from(tick) * 100))
+    }
+}
+
+fn ticks(time: Duration) -> Tick {
+    Tick::try_from(time.as_millis() / 100).unwrap_or(NEVER - 1)
+}

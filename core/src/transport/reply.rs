@@ -1,0 +1,109 @@
+//! An HTTP answer as bytes: the one place that writes status lines and common headers.
+
+use std::cell::RefCell;
+use std::fmt::Display;
+use std::io::Write;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::message::Position;
+
+/// What of the request decides the frame of its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Framing {
+    /// The request was HTTP/1.0.
+    pub(crate) http10: bool,
+    /// The connection stays open after the answer.
+    pub(crate) keep_alive: bool,
+    /// The request was HEAD: the answer has no body, but says its length.
+    pub(crate) head: bool,
+}
+
+/// An answer before it is framed.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    status: u16,
+    headers: Vec<u8>,
+    body: Vec<u8>,
+}
+
+impl Reply {
+    pub(crate) fn new(status: u16) -> Self {
+        Self { status, headers: Vec::new(), body: Vec::new() }
+    }
+
+    /// Values come from us or from a checked configuration, never from a request.
+    pub(crate) fn header(mut self, name: &str, value: impl Display) -> Self {
+        write!(self.headers, "{name}: {value}\r\n").expect("writing to memory");
+        self
+    }
+
+    /// A refusal: no body, the reason in the header that the module's clients know.
+    pub(crate) fn refusal(status: u16, reason: impl Display) -> Self {
+        Self::new(status).header("X-Nginx-PushStream-Explain", reason)
+    }
+
+    /// Where the subscriber asks again from, in the form of the module.
+    pub(crate) fn position(self, position: Position) -> Self {
+        let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(u64::from(position.time)));
+        self.header("Last-Modified", date).header("Etag", format_args!("W/{}", position.tag))
+    }
+
+    pub(crate) fn body(mut self, content_type: &str, body: Vec<u8>) -> Self {
+        self.body = body;
+        self.header("Content-Type", content_type).header("X-Content-Type-Options", "nosniff")
+    }
+
+    pub(crate) fn render(&self, framing: Framing) -> Vec<u8> {
+        let mut out = Vec::with_capacity(320 + self.headers.len() + self.body.len());
+        let version = if framing.http10 { "HTTP/1.0" } else { "HTTP/1.1" };
+        write!(out, "{version} {} {}\r\nDate: ", self.status, phrase(self.status)).expect("writing to memory");
+        append_date(&mut out);
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(&self.headers);
+        out.extend_from_slice(
+            b"Expires: Thu, 01 Jan 1970 00:00:01 GMT\r\nCache-Control: no-cache, no-store, must-revalidate\r\n",
+        );
+        if self.status != 304 {
+            write!(out, "Content-Length: {}\r\n", self.body.len()).expect("writing to memory");
+        }
+        match (framing.keep_alive, framing.http10) {
+            (true, true) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+            (true, false) => {}
+            (false, _) => out.extend_from_slice(b"Connection: close\r\n"),
+        }
+        out.extend_from_slice(b"\r\n");
+        if !framing.head && self.status != 304 {
+            out.extend_from_slice(&self.body);
+        }
+        out
+    }
+}
+
+fn phrase(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        304 => "Not Modified",
+        400 => "Bad Request",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        413 => "Content Too Large",
+        503 => "Service Unavailable",
+        _ => "Error",
+    }
+}
+
+fn append_date(out: &mut Vec<u8>) {
+    thread_local! {
+        static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+    }
+    let now = SystemTime::now();
+    let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    DATE.with_borrow_mut(|(of, text)| {
+        if *of != second {
+            (*of, *text) = (second, httpdate::fmt_http_date(now));
+        }
+        out.extend_from_slice(text.as_bytes());
+    });
+}

@@ -1,0 +1,131 @@
+//! A request as the locations see it, whoever parsed it, and the small parser for plain ones.
+//!
+//! Plain is what arrives whole in one read and can hide nothing: no Transfer-Encoding, Expect or Upgrade, and at most one
+//! Content-Length whose body is there too. Everything else is parsed by hyper, from the first byte.
+
+use std::borrow::Cow;
+
+use httparse::Header;
+use percent_encoding::percent_decode;
+
+use super::reply::Framing;
+
+/// The largest request head that is served, in bytes.
+pub(crate) const MAX_HEAD: usize = 16 << 10;
+/// The most header fields that a request may have.
+pub(crate) const MAX_HEADERS: usize = 100;
+
+/// A parsed request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) path: &'a str,
+    pub(crate) query: &'a str,
+    pub(crate) headers: &'a [Header<'a>],
+    pub(crate) body: &'a [u8],
+    pub(crate) framing: Framing,
+}
+
+impl<'a> Request<'a> {
+    pub(crate) fn new(
+        method: &'a str,
+        target: &'a str,
+        http10: bool,
+        headers: &'a [Header<'a>],
+        body: &'a [u8],
+    ) -> Self {
+        // Absolute form, as proxies send it.
+        let target = match target.strip_prefix("http://") {
+            Some(rest) => rest.find('/').map_or("/", |slash| &rest[slash..]),
+            None => target,
+        };
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let framing = Framing { http10, keep_alive: keeps_alive(http10, headers), head: method == "HEAD" };
+        Self { method, path, query, headers, body, framing }
+    }
+
+    /// The value of the first header of this name, without surrounding blanks.
+    pub(crate) fn header(&self, name: &str) -> Option<&'a [u8]> {
+        find(self.headers, name)
+    }
+
+    /// The first argument of this name, decoded once. A plus stays a plus.
+    pub(crate) fn argument(&self, name: &str) -> Option<Cow<'a, [u8]>> {
+        self.query.split('&').find_map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (key == name).then(|| percent_decode(value.as_bytes()).into())
+        })
+    }
+}
+
+fn find<'a>(headers: &[Header<'a>], name: &str) -> Option<&'a [u8]> {
+    headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value.trim_ascii())
+}
+
+fn keeps_alive(http10: bool, headers: &[Header<'_>]) -> bool {
+    let has = |token: &str| {
+        headers.iter().filter(|header| header.name.eq_ignore_ascii_case("connection")).any(|header| {
+            header
+                .value
+                .split(|&byte| byte == b',')
+                .any(|part| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+        })
+    };
+    if http10 { has("keep-alive") && !has("close") } else { !has("close") }
+}
+
+/// What the small parser says of the bytes at hand.
+pub(crate) enum Parsed<'a> {
+    /// A plain request of this many bytes.
+    Plain(Request<'a>, usize),
+    /// Incomplete, unusual or broken: hyper's.
+    Other,
+}
+
+/// Parses one plain request from the front of `bytes`.
+pub(crate) fn parse<'a>(bytes: &'a [u8], headers: &'a mut [Header<'a>; MAX_HEADERS]) -> Parsed<'a> {
+    let mut request = httparse::Request::new(headers);
+    let Ok(httparse::Status::Complete(head)) = request.parse(bytes) else { return Parsed::Other };
+    let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
+        return Parsed::Other;
+    };
+    let mut length = None;
+    let mut hosts = 0;
+    for header in request.headers.iter() {
+        let is = |name: &str| header.name.eq_ignore_ascii_case(name);
+        if is("content-length") && length.is_none() {
+            let digits = header.value.trim_ascii();
+            let plain = (1..=9).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
+            match std::str::from_utf8(digits).ok().filter(|_| plain).and_then(|digits| digits.parse::<usize>().ok()) {
+                Some(value) => length = Some(value),
+                None => return Parsed::Other,
+            }
+        } else if is("content-length") || is("transfer-encoding") || is("expect") || is("upgrade") {
+            return Parsed::Other;
+        } else if is("host") {
+            hosts += 1;
+        }
+    }
+    let end = head + length.unwrap_or(0);
+    if hosts > 1 || bytes.len() < end || !(target.starts_with('/') || target.starts_with("http://")) {
+        return Parsed::Other;
+    }
+    let headers: &'a [Header<'a>] = request.headers;
+    Parsed::Plain(Request::new(method, target, version == 0, headers, &bytes[head..end]), end)
+}
+
+/// The parts of a channels path: `a.b3/b` are `a` with a backlog of 3, and `b`. Empty parts mean nothing.
+pub(crate) fn channels_path(path: &[u8]) -> impl Iterator<Item = (&[u8], u32)> {
+    path.split(|&byte| byte == b'/').filter(|part| !part.is_empty()).map(|part| {
+        let digits = part.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+        match part[..part.len() - digits].strip_suffix(b".b") {
+            Some(name) if digits > 0 && !name.is_empty() => {
+                let number = part[part.len() - digits..].iter();
+                let backlog =
+                    number.fold(0u32, |sum, digit| sum.saturating_mul(10).saturating_add(u32::from(digit - b'0')));
+                (name, backlog)
+            }
+            _ => (part, 0),
+        }
+    })
+}

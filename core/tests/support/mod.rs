@@ -1,0 +1,204 @@
+//! A hub inside the test, and clients that look at bytes.
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use push_core::config::Config;
+use push_core::hub::{Hub, Sockets};
+use push_core::message::Position;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+/// Every wait of a test ends here.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+pub struct TestHub {
+    pub public: SocketAddr,
+    pub admin: SocketAddr,
+    pub hub: Option<Hub>,
+    _directory: tempfile::TempDir,
+}
+
+/// Starts a hub with these settings above the defaults of the tests: two threads, anyone may subscribe.
+pub fn hub(settings: &[(&str, &str)]) -> TestHub {
+    hub_with(settings, None)
+}
+
+/// The same, with locations as in TOML.
+pub fn hub_with(settings: &[(&str, &str)], locations: Option<&str>) -> TestHub {
+    let directory = tempfile::tempdir().expect("a directory");
+    let socket = directory.path().join("hub.sock");
+    let mut config = Config::default();
+    config.set("socket", socket.to_str().expect("UTF-8")).expect("a path");
+    config.set("threads", "2").expect("a number");
+    config.set("authorized_channels_only", "off").expect("a switch");
+    for (key, value) in settings {
+        config.set(key, value).expect("a setting of the test");
+    }
+    if let Some(text) = locations {
+        let file = directory.path().join("push.toml");
+        std::fs::write(&file, text).expect("a file");
+        config.load(&file).expect("locations of the test");
+    }
+    let listen = || {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.set_nonblocking(true).expect("a socket");
+        (listener.local_addr().expect("bound"), OwnedFd::from(listener))
+    };
+    let ((public, public_socket), (admin, admin_socket)) = (listen(), listen());
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let attach = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).expect("a socket");
+    rustix::net::bind(&attach, &SocketAddrUnix::new(&socket).expect("a short path")).expect("a free path");
+    rustix::net::listen(&attach, 128).expect("a socket");
+    let sockets = Sockets { listen: vec![public_socket], admin_listen: vec![admin_socket], attach };
+    let start = Position { time: 1_000, tag: 0 };
+    let hub = Hub::start(Arc::new(config), sockets, start).expect("threads");
+    TestHub { public, admin, hub: Some(hub), _directory: directory }
+}
+
+impl TestHub {
+    pub fn connect(&self) -> Client {
+        Client::new(self.public)
+    }
+
+    pub fn connect_admin(&self) -> Client {
+        Client::new(self.admin)
+    }
+
+    pub fn publish(&self, channel: &str, body: &str) -> Response {
+        let mut client = self.connect_admin();
+        client.send(&format!(
+            "POST /pub?id={channel} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        client.response()
+    }
+
+    /// Counters of the channel, `None` when there is none.
+    pub fn counters(&self, channel: &str) -> Option<serde_json::Value> {
+        let mut client = self.connect_admin();
+        client.send(&format!("GET /pub?id={channel} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        let response = client.response();
+        (response.status == 200).then(|| serde_json::from_slice(&response.body).expect("JSON"))
+    }
+
+    pub fn wait_for_subscribers(&self, channel: &str, count: u64) {
+        wait_until(&format!("{channel} has {count} subscribers"), || {
+            let now = self.counters(channel).map_or(0, |counters| counters["subscribers"].as_u64().expect("a number"));
+            now == count
+        });
+    }
+}
+
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < end, "not within {DEADLINE:?}: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// One connection.
+pub struct Client {
+    pub socket: TcpStream,
+    bytes: Vec<u8>,
+}
+
+#[derive(Debug)]
+pub struct Response {
+    pub version: String,
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("UTF-8")
+    }
+
+    /// The two headers that a poller sends back, as it sends them.
+    pub fn position_headers(&self) -> String {
+        let (time, tag) = (self.header("Last-Modified").expect("a time"), self.header("Etag").expect("a tag"));
+        format!("If-Modified-Since: {time}\r\nIf-None-Match: {tag}\r\n")
+    }
+}
+
+impl Client {
+    pub fn new(address: SocketAddr) -> Self {
+        let socket = TcpStream::connect(address).expect("the hub accepts");
+        socket.set_nodelay(true).expect("a socket");
+        socket.set_read_timeout(Some(DEADLINE)).expect("a socket");
+        Self { socket, bytes: Vec::new() }
+    }
+
+    pub fn send(&mut self, text: &str) {
+        self.socket.write_all(text.as_bytes()).expect("the hub reads");
+    }
+
+    pub fn get(&mut self, path: &str, headers: &str) {
+        self.send(&format!("GET {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n"));
+    }
+
+    /// The next answer, whole. `head`: it belongs to a HEAD request.
+    fn read_response(&mut self, head: bool) -> Response {
+        loop {
+            let mut fields = [httparse::EMPTY_HEADER; 64];
+            let mut response = httparse::Response::new(&mut fields);
+            if let Ok(httparse::Status::Complete(start)) = response.parse(&self.bytes) {
+                let version = format!("HTTP/1.{}", response.version.expect("parsed"));
+                let status = response.code.expect("parsed");
+                let headers: Vec<(String, String)> = response
+                    .headers
+                    .iter()
+                    .map(|field| (field.name.to_owned(), String::from_utf8_lossy(field.value).into_owned()))
+                    .collect();
+                let mut answer = Response { version, status, headers, body: Vec::new() };
+                let none = head || status == 304 || status < 200;
+                let length = answer.header("Content-Length").map_or(0, |length| length.parse().expect("a number"));
+                let end = start + if none { 0 } else { length };
+                if self.bytes.len() >= end {
+                    answer.body = self.bytes[start..end].to_vec();
+                    self.bytes.drain(..end);
+                    return answer;
+                }
+            }
+            let mut buffer = [0; 65536];
+            let n = self.socket.read(&mut buffer).expect("an answer in time");
+            assert!(n > 0, "the hub closed within an answer: {:?}", String::from_utf8_lossy(&self.bytes));
+            self.bytes.extend_from_slice(&buffer[..n]);
+        }
+    }
+
+    pub fn response(&mut self) -> Response {
+        self.read_response(false)
+    }
+
+    pub fn head_response(&mut self) -> Response {
+        self.read_response(true)
+    }
+
+    /// Waits for the end of the connection; no more bytes may come.
+    pub fn expect_end(&mut self) {
+        assert_eq!(String::from_utf8_lossy(&self.bytes), "");
+        let mut rest = Vec::new();
+        self.socket.read_to_end(&mut rest).expect("an end in time");
+        assert_eq!(String::from_utf8_lossy(&rest), "");
+    }
+
+    /// True when nothing has come so far.
+    pub fn is_silent(&mut self) -> bool {
+        self.socket.set_nonblocking(true).expect("a socket");
+        let mut byte = [0];
+        let silent = matches!(self.socket.peek(&mut byte), Err(error) if error.kind() == ErrorKind::WouldBlock);
+        self.socket.set_nonblocking(false).expect("a socket");
+        silent && self.bytes.is_empty()
+    }
+}
