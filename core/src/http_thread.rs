@@ -363,14 +363,13 @@ impl HttpThread {
             if matches!(&connection.state, State::Waiting(waiting) if concerned(waiting))
                 && let State::Waiting(waiting) = std::mem::replace(&mut connection.state, State::Idle)
             {
+                // At once: leaving moves others, and only those who still wait learn their new places.
+                self.stand_up(&waiting);
                 leaving.push((key, waiting));
             }
         }
         if leaving.is_empty() {
             return;
-        }
-        for (_, waiting) in &leaving {
-            self.stand_up(waiting);
         }
         let seats = leaving.iter().flat_map(|(_, waiting)| waiting.places.iter().map(|(channel, _)| *channel));
         self.engine.unseat(self.id, seats);

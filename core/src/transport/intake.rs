@@ -71,12 +71,9 @@ impl OwnedRequest {
 
 /// Reads one request whose first bytes are at hand. `limit` bounds its body, `time` all of it.
 pub(crate) async fn read_request(socket: OwnedFd, first: Vec<u8>, limit: usize, time: Duration) -> io::Result<Intake> {
-    let blocked = Rc::new(Cell::new(false));
-    let io = Io {
-        socket: watch(socket, Interest::READABLE | Interest::WRITABLE)?,
-        first: first.into(),
-        blocked: blocked.clone(),
-    };
+    let output = Rc::new(Output::default());
+    let socket = watch(socket, Interest::READABLE | Interest::WRITABLE)?;
+    let io = Io { socket, first: first.into(), output: output.clone() };
     let result: Rc<RefCell<Option<What>>> = Rc::default();
     let slot = result.clone();
     let service = service_fn(move |request: hyper::Request<Incoming>| {
@@ -93,18 +90,24 @@ pub(crate) async fn read_request(socket: OwnedFd, first: Vec<u8>, limit: usize, 
     let read = tokio::time::timeout(
         time,
         poll_fn(|cx| {
-            let over = connection.poll_without_shutdown(cx).is_ready();
+            let over = connection.poll_without_shutdown(cx);
             // hyper may still hold a 100 Continue that the socket did not take.
-            if result.borrow().is_some() && !blocked.get() {
-                return Poll::Ready(());
+            if result.borrow().is_some() && !output.blocked.get() {
+                return Poll::Ready(Ok(()));
             }
-            if over { Poll::Ready(()) } else { Poll::Pending }
+            over
         }),
     )
     .await;
     let what = match (result.take(), read) {
         (Some(what), _) => what,
-        (None, Ok(())) => What::Over,
+        (None, Ok(Err(error))) if error.is_parse_too_large() && !output.any.get() => {
+            What::Refused(431, "The head of the request is larger than 16k or has more than 100 fields.")
+        }
+        (None, Ok(Err(error))) if error.is_parse() && !output.any.get() => {
+            What::Refused(400, "The request is not HTTP/1.")
+        }
+        (None, Ok(_)) => What::Over,
         (None, Err(_)) => What::Refused(408, "The request did not arrive in time (header_timeout)."),
     };
     let parts = connection.into_parts();
@@ -130,8 +133,15 @@ async fn collect(request: hyper::Request<Incoming>, limit: usize) -> What {
 struct Io {
     socket: AsyncFd<OwnedFd>,
     first: Bytes,
+    output: Rc<Output>,
+}
+
+/// What hyper wrote.
+#[derive(Default)]
+struct Output {
+    any: Cell<bool>,
     /// The last write did not take everything.
-    blocked: Rc<Cell<bool>>,
+    blocked: Cell<bool>,
 }
 
 impl hyper::rt::Read for Io {
@@ -158,10 +168,11 @@ impl hyper::rt::Read for Io {
 impl hyper::rt::Write for Io {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
-            self.blocked.set(true);
+            self.output.blocked.set(true);
             let mut guard = ready!(self.socket.poll_write_ready(cx))?;
             if let Ok(sent) = guard.try_io(|socket| Ok(send(socket, bytes, SendFlags::NOSIGNAL)?)) {
-                self.blocked.set(matches!(sent, Ok(sent) if sent < bytes.len()));
+                self.output.any.set(true);
+                self.output.blocked.set(matches!(sent, Ok(sent) if sent < bytes.len()));
                 return Poll::Ready(sent);
             }
         }
