@@ -1,0 +1,71 @@
+<?php
+
+/**
+ * Times one way of publishing: php publish.php WAY PACE CALLS CHANNEL [URL]
+ *
+ * WAY is push_publish, push_publish_async or curl (a kept connection that posts to URL). PACE is hot (call after call) or
+ * paced (one call every 0.5 ms, so that the server sleeps at each; this process computes meanwhile, as a request does
+ * before it publishes). Messages are numbered 1 to CALLS, 100 bytes each. Prints one JSON line.
+ */
+
+declare(strict_types=1);
+
+const INTERVAL = 500_000;
+const WARM_UP = 200;
+
+[, $way, $pace, $calls, $channel] = $argv;
+$calls = (int) $calls;
+
+/** Ends the script where PHP would only warn. */
+set_error_handler(static fn (int $level, string $message) => throw new ErrorException($message, 0, $level));
+
+function posting_to(string $url): Closure
+{
+    $curl = curl_init($url);
+    curl_setopt_array($curl, [
+        CURLOPT_POST => true,
+        CURLOPT_RETURNTRANSFER => true,
+        CURLOPT_HTTPHEADER => ['Content-Type: text/plain', 'Expect:'],
+        CURLOPT_TIMEOUT => 5,
+    ]);
+
+    return static function (string $channel, string $text) use ($curl): void {
+        curl_setopt($curl, CURLOPT_POSTFIELDS, $text);
+        $answer = curl_exec($curl);
+        if ($answer === false || curl_getinfo($curl, CURLINFO_RESPONSE_CODE) >= 300) {
+            throw new RuntimeException(curl_error($curl) ?: $answer);
+        }
+    };
+}
+
+$publish = match ($way) {
+    'push_publish' => push_publish(...),
+    'push_publish_async' => push_publish_async(...),
+    'curl' => posting_to("$argv[5]?id=$channel"),
+};
+$between = match ($pace) {
+    'hot' => 0,
+    'paced' => INTERVAL,
+};
+
+$times = array_fill(0, $calls, 0);
+$begin = $start = hrtime(true);
+for ($i = 0; $i < $calls; $i++) {
+    $text = str_pad(sprintf('%010d', $i + 1), 100, '.');
+    $due = $start + $between;
+    while ($between > 0 && hrtime(true) < $due);
+    $start = hrtime(true);
+    $publish($channel, $text);
+    $times[$i] = hrtime(true) - $start;
+}
+$end = hrtime(true);
+
+// The first calls attach or connect, and warm caches.
+$times = array_slice($times, WARM_UP);
+sort($times);
+$at = static fn (float $share): float => $times[(int) ($share * (count($times) - 1))] / 1000;
+echo json_encode([
+    'p50_us' => $at(0.50),
+    'p99_us' => $at(0.99),
+    'calls_per_second' => round($calls / (($end - $begin) / 1e9)),
+]), "\n";

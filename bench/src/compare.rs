@@ -1,0 +1,257 @@
+//! Runs everything against both servers, one alive at a time and interleaved, and prints medians beside the goals. Each
+//! run is also written as a JSON line, as soon as it is over.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::Result;
+use crate::message::Faults;
+use crate::php::{self, Pace, Way};
+use crate::procfs::load_average;
+use crate::scenario::{Figures, Scenario};
+use crate::server::{Kind, Server};
+
+/// A figure of the first table.
+struct Row {
+    name: &'static str,
+    of: fn(&Figures) -> Option<f64>,
+    decimals: usize,
+    goal: Goal,
+}
+
+enum Goal {
+    /// The hub's own figure.
+    AtMost(f64),
+    /// The hub's figure divided by nchan's.
+    RatioAtMost(f64),
+    /// For information.
+    None,
+}
+
+const ROWS: [Row; 6] = [
+    Row {
+        name: "10,000 waiting long-polls, bytes each",
+        of: |figures| match figures {
+            Figures::Idle { bytes_per_subscriber, .. } => Some(*bytes_per_subscriber),
+            _ => None,
+        },
+        decimals: 0,
+        goal: Goal::AtMost(1_300.0),
+    },
+    Row {
+        name: "the same after three messages each",
+        of: |figures| match figures {
+            Figures::Idle { bytes_per_subscriber_after_messages, .. } => Some(*bytes_per_subscriber_after_messages),
+            _ => None,
+        },
+        decimals: 0,
+        goal: Goal::AtMost(1_300.0),
+    },
+    Row {
+        name: "fan-out to 1,000, CPU µs per delivery",
+        of: |figures| match figures {
+            Figures::Fanout { cpu_us_per_delivery, .. } => Some(*cpu_us_per_delivery),
+            _ => None,
+        },
+        decimals: 1,
+        goal: Goal::RatioAtMost(0.75),
+    },
+    Row {
+        name: "fan-out to 1,000, deliveries/s",
+        of: |figures| match figures {
+            Figures::Fanout { deliveries_per_second, .. } => Some(*deliveries_per_second),
+            _ => None,
+        },
+        decimals: 0,
+        goal: Goal::None,
+    },
+    Row {
+        name: "HTTP publish, CPU µs each",
+        of: |figures| match figures {
+            Figures::Publish { cpu_us_per_publication, .. } => Some(*cpu_us_per_publication),
+            _ => None,
+        },
+        decimals: 1,
+        goal: Goal::RatioAtMost(1.1),
+    },
+    Row {
+        name: "HTTP publish, publications/s",
+        of: |figures| match figures {
+            Figures::Publish { publications_per_second, .. } => Some(*publications_per_second),
+            _ => None,
+        },
+        decimals: 0,
+        goal: Goal::None,
+    },
+];
+
+/// A way to publish from PHP, and at most how many µs (p50) a call may take when hot and when paced.
+const WAYS: [(Way, Kind, Option<[f64; 2]>); 3] = [
+    (Way::PushPublishAsync, Kind::Hub, Some([1.0, 15.0])),
+    (Way::PushPublish, Kind::Hub, Some([10.0, 22.0])),
+    (Way::Curl, Kind::Nchan, None),
+];
+
+/// One line of the file.
+#[derive(Serialize)]
+struct Line<'a, T> {
+    repetition: usize,
+    server: &'static str,
+    load_average: f64,
+    #[serde(flatten)]
+    figures: &'a T,
+}
+
+/// The whole comparison. Fails if a message was lost, doubled or reordered; a goal that is missed is only marked.
+pub(crate) fn compare(repetitions: usize) -> Result<ExitCode> {
+    let (hub, extension) = (built("push-hub")?, built("libphp_push.so")?);
+    let path = built("push-bench")?.with_file_name("push-bench.jsonl");
+    let mut file = File::create(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let mut loads: Vec<(usize, Kind, Figures)> = Vec::new();
+    let mut calls: Vec<php::Figures> = Vec::new();
+    let mut faults = Faults::default();
+    for repetition in 0..repetitions {
+        // Whoever is first in one repetition is second in the next.
+        let mut kinds = [Kind::Nchan, Kind::Hub];
+        kinds.rotate_left(repetition % 2);
+        for scenario in [Scenario::Idle, Scenario::Fanout, Scenario::Publish] {
+            for kind in kinds {
+                eprintln!("{} of {repetitions}: {scenario:?}, {}", repetition + 1, kind.name());
+                let server = Server::start(kind, &hub)?;
+                let figures = scenario.run(&server.target)?;
+                write(&mut file, repetition, kind, &figures)?;
+                faults.add(figures.faults());
+                loads.push((repetition, kind, figures));
+            }
+        }
+        for (way, kind, _) in WAYS {
+            let server = Server::start(kind, &hub)?;
+            for pace in [Pace::Hot, Pace::Paced] {
+                eprintln!("{} of {repetitions}: {} from PHP, {pace:?}", repetition + 1, way.name());
+                let figures = php::run(&server, &extension, way, pace)?;
+                write(&mut file, repetition, kind, &figures)?;
+                faults.add(figures.faults);
+                calls.push(figures);
+            }
+        }
+    }
+    println!("{}\n\n{}", load_table(&loads), php_table(&calls));
+    println!(
+        "\nMedians of {repetitions} repetitions; a ratio is the median of the repetitions' ratios. {}",
+        verdict(faults)
+    );
+    eprintln!("every run: {}", path.display());
+    Ok(if faults.none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn write(file: &mut File, repetition: usize, kind: Kind, figures: &impl Serialize) -> Result<()> {
+    let line = Line { repetition, server: kind.name(), load_average: load_average()?, figures };
+    Ok(writeln!(file, "{}", serde_json::to_string(&line)?)?)
+}
+
+fn verdict(Faults { lost, doubled, reordered }: Faults) -> String {
+    format!("Messages lost: {lost}, doubled: {doubled}, reordered: {reordered}.")
+}
+
+fn load_table(loads: &[(usize, Kind, Figures)]) -> String {
+    let mut table = String::from("| | nchan | push-hub | ratio | goal | |\n|---|---:|---:|---:|---|---|");
+    for row in &ROWS {
+        let of = |kind| {
+            let runs = loads.iter().filter(move |(_, of, _)| *of == kind);
+            runs.filter_map(|(_, _, figures)| (row.of)(figures)).collect::<Vec<_>>()
+        };
+        // Both are in the order of the repetitions.
+        let (nchan, hub) = (of(Kind::Nchan), of(Kind::Hub));
+        let ratio = median(hub.iter().zip(&nchan).map(|(hub, nchan)| hub / nchan).collect());
+        let (nchan, hub) = (median(nchan), median(hub));
+        let (goal, met) = match row.goal {
+            Goal::AtMost(limit) => (format!("≤ {}", number(limit, row.decimals)), mark(hub <= limit)),
+            Goal::RatioAtMost(limit) => (format!("ratio ≤ {limit}"), mark(ratio <= limit)),
+            Goal::None => (String::new(), ""),
+        };
+        let (nchan, hub) = (number(nchan, row.decimals), number(hub, row.decimals));
+        table += &format!("\n| {} | {nchan} | {hub} | {ratio:.2} | {goal} | {met} |", row.name);
+    }
+    table
+}
+
+fn php_table(calls: &[php::Figures]) -> String {
+    let mut table = String::from(
+        "| PHP, 100 bytes, p50 (p99) in µs | call after call | goal | | one call every 0.5 ms | goal | |
+|---|---:|---|---|---:|---|---|",
+    );
+    for (way, kind, goals) in &WAYS {
+        table += &format!("\n| {} to {} |", way.name(), kind.name());
+        for (at, pace) in [Pace::Hot, Pace::Paced].into_iter().enumerate() {
+            let of = |figure: fn(&php::Figures) -> f64| {
+                median(calls.iter().filter(|call| call.way == *way && call.pace == pace).map(figure).collect())
+            };
+            let p50 = of(|call| call.p50_us);
+            let (goal, met) =
+                goals.map_or((String::new(), ""), |goals| (format!("≤ {}", goals[at]), mark(p50 <= goals[at])));
+            table += &format!(" {p50:.2} ({:.1}) | {goal} | {met} |", of(|call| call.p99_us));
+        }
+    }
+    table
+}
+
+fn mark(met: bool) -> &'static str {
+    if met { "met" } else { "missed" }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => f64::NAN,
+        length if length % 2 == 1 => values[length / 2],
+        length => (values[length / 2 - 1] + values[length / 2]) / 2.0,
+    }
+}
+
+/// With commas between thousands.
+fn number(value: f64, decimals: usize) -> String {
+    let plain = format!("{value:.decimals$}");
+    let whole = plain.find('.').unwrap_or(plain.len());
+    let mut grouped = String::new();
+    for (at, character) in plain.chars().enumerate() {
+        if at > 0 && at < whole && (whole - at) % 3 == 0 && !grouped.ends_with('-') {
+            grouped.push(',');
+        }
+        grouped.push(character);
+    }
+    grouped
+}
+
+/// A file that the build puts beside this program.
+fn built(name: &str) -> Result<PathBuf> {
+    let path = std::env::current_exe()?.parent().unwrap_or(Path::new("")).join(name);
+    if path.exists() {
+        Ok(path)
+    } else {
+        Err(format!("{} is missing: cargo build --release --workspace", path.display()).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_of_odd_and_even_counts() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert!(median(vec![]).is_nan());
+    }
+
+    #[test]
+    fn numbers_are_grouped() {
+        assert_eq!(number(1_234_567.0, 0), "1,234,567");
+        assert_eq!(number(123.0, 0), "123");
+        assert_eq!(number(-123_456.78, 1), "-123,456.8");
+        assert_eq!(number(-1_234.0, 0), "-1,234");
+    }
+}

@@ -1,0 +1,73 @@
+//! Measures the hub beside nchan: memory per waiting subscriber, CPU per delivery, CPU per publication, and publishing
+//! from PHP. The files follow a figure: `message`, `request` and `response` are what is said and heard, `pool` holds the connections,
+//! `audience` and `scenario` load a server, `procfs` reads what that cost it, `server` starts one, `php` runs the scripts in `bench/php`, and
+//! `compare` interleaves it all and prints the tables.
+#![deny(unsafe_code)]
+
+mod audience;
+mod compare;
+mod message;
+mod php;
+mod pool;
+mod procfs;
+mod request;
+mod response;
+mod scenario;
+mod server;
+
+use std::num::NonZero;
+use std::process::ExitCode;
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+/// Nothing here is caught on the way: a figure from a run that failed is no figure.
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+const USAGE: &str = "usage: push-bench compare [--repetitions N (3)]
+       push-bench idle|fanout|publish --subscribe ADDRESS --publish ADDRESS --pid PID
+
+compare   starts nchan and push-hub in turn, one at a time, and prints the tables of medians; the binaries push-hub and
+          libphp_push.so are taken from the directory of push-bench itself (cargo build --release --workspace)
+others    load a server that is already running with GET /lp/<channel> and POST /pub?id=<channel>, and print one JSON line";
+
+fn main() -> ExitCode {
+    match run(std::env::args().skip(1)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("push-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(mut arguments: impl Iterator<Item = String>) -> Result<ExitCode> {
+    let command = arguments.next().ok_or(USAGE)?;
+    let (mut repetitions, mut subscribe, mut publish, mut pid) = (None, None, None, None);
+    while let Some(name) = arguments.next() {
+        let value = arguments.next().ok_or_else(|| format!("{name} needs a value\n{USAGE}"))?;
+        let invalid = |error: &dyn std::error::Error| format!("{name} {value}: {error}");
+        match name.as_str() {
+            "--repetitions" => repetitions = Some(value.parse::<NonZero<usize>>().map_err(|e| invalid(&e))?),
+            "--subscribe" => subscribe = Some(value.parse().map_err(|e| invalid(&e))?),
+            "--publish" => publish = Some(value.parse().map_err(|e| invalid(&e))?),
+            "--pid" => pid = Some(value.parse().map_err(|e| invalid(&e))?),
+            _ => return Err(format!("{name} is unknown\n{USAGE}").into()),
+        }
+    }
+    raise_descriptor_limit()?;
+    if command == "compare" {
+        return compare::compare(repetitions.map_or(3, NonZero::get));
+    }
+    let scenario = command.parse::<scenario::Scenario>().map_err(|()| format!("{command} is unknown\n{USAGE}"))?;
+    let (Some(subscribe), Some(publish), Some(pid)) = (subscribe, publish, pid) else { return Err(USAGE.into()) };
+    let figures = scenario.run(&server::Target { subscribe, publish, pid })?;
+    println!("{}", serde_json::to_string(&figures)?);
+    Ok(if figures.faults().none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// 10,000 subscribers are as many descriptors here and, inherited, in the server; a shell gives 1,024.
+fn raise_descriptor_limit() -> Result<()> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    Ok(setrlimit(Resource::Nofile, limit)?)
+}

@@ -1,0 +1,103 @@
+//! Publishing from PHP: runs `bench/php/publish.php` against a server.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+use crate::message::Faults;
+use crate::pool::Pool;
+use crate::procfs::Processes;
+use crate::scenario::read_back;
+use crate::server::Server;
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/php/publish.php");
+
+/// How PHP publishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Way {
+    PushPublishAsync,
+    PushPublish,
+    Curl,
+}
+
+/// How often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Pace {
+    /// Call after call.
+    Hot,
+    /// One call every 0.5 ms: the server sleeps at each.
+    Paced,
+}
+
+impl Way {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Way::PushPublishAsync => "push_publish_async",
+            Way::PushPublish => "push_publish",
+            Way::Curl => "curl",
+        }
+    }
+
+    /// About two seconds of work.
+    fn calls(self, pace: Pace) -> u32 {
+        match (pace, self) {
+            (Pace::Paced, _) => 4_000,
+            (Pace::Hot, Way::PushPublishAsync) => 500_000,
+            (Pace::Hot, Way::PushPublish) => 100_000,
+            (Pace::Hot, Way::Curl) => 30_000,
+        }
+    }
+}
+
+/// What the script measured, in microseconds per call.
+#[derive(Clone, Debug, Deserialize)]
+struct Measured {
+    p50_us: f64,
+    p99_us: f64,
+    calls_per_second: f64,
+}
+
+/// One run of the script.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Figures {
+    pub(crate) way: Way,
+    pub(crate) pace: Pace,
+    pub(crate) calls: u32,
+    pub(crate) p50_us: f64,
+    pub(crate) p99_us: f64,
+    pub(crate) calls_per_second: f64,
+    #[serde(flatten)]
+    pub(crate) faults: Faults,
+}
+
+/// Publishes to `server`; `extension` is the file of the extension.
+pub(crate) fn run(server: &Server, extension: &Path, way: Way, pace: Pace) -> Result<Figures> {
+    let calls = way.calls(pace);
+    let channel = format!("php-{}-{}", way.name(), if pace == Pace::Hot { "hot" } else { "paced" });
+    let mut php = Command::new("php");
+    // No php.ini: what else this machine loads into PHP is not part of the figure.
+    php.arg("-n");
+    if way == Way::Curl {
+        php.args(["-d", "extension=curl"]);
+    } else {
+        php.arg("-d").arg(format!("extension={}", extension.display()));
+        php.arg("-d").arg(format!("push.socket={}", server.socket().display()));
+    }
+    php.args([SCRIPT, way.name(), if pace == Pace::Hot { "hot" } else { "paced" }, &calls.to_string(), &channel]);
+    php.arg(format!("http://{}/pub", server.target.publish));
+    let output = php.output().map_err(|error| format!("php: {error}"))?;
+    if !output.status.success() {
+        let said = [output.stdout, output.stderr].concat();
+        return Err(format!("{}: {}", way.name(), String::from_utf8_lossy(&said)).into());
+    }
+    let Measured { p50_us, p99_us, calls_per_second } = serde_json::from_slice(&output.stdout)
+        .map_err(|error| format!("{error}: {}", String::from_utf8_lossy(&output.stdout)))?;
+    // What an asynchronous call left in the ring is still being read.
+    Pool::new()?.settle(&Processes::of(server.target.pid)?)?;
+    let faults = read_back(&server.target, &channel, calls)?;
+    Ok(Figures { way, pace, calls, p50_us, p99_us, calls_per_second, faults })
+}
