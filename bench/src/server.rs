@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, geteuid, pidfd_open, pidfd_send_signal};
 
 use crate::Result;
@@ -52,7 +53,7 @@ pub(crate) struct Server {
     pub(crate) target: Target,
     directory: PathBuf,
     child: Child,
-    /// Of every process, taken while it certainly lived: a number may be somebody else's later.
+    /// Of every process, the first one first, taken while it certainly lived: a number may be somebody else's later.
     processes: Vec<OwnedFd>,
 }
 
@@ -70,12 +71,13 @@ impl Server {
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().map_err(|error| format!("{:?}: {error}", command.get_program()))?;
         let target = Target { subscribe, publish, pid: i32::try_from(child.id())? };
-        let mut server = Server { target, directory, child, processes: Vec::new() };
+        let processes = vec![open(target.pid)?];
+        let mut server = Server { target, directory, child, processes };
         server.await_answer().map_err(|error| {
             let log = fs::read_to_string(server.directory.join("output")).unwrap_or_default();
             format!("{} does not start: {error}\n{log}", kind.name())
         })?;
-        for pid in Processes::of(server.target.pid)?.ids() {
+        for pid in &Processes::of(server.target.pid)?.ids()[1..] {
             server.processes.push(open(*pid)?);
         }
         Ok(server)
@@ -106,26 +108,21 @@ impl Server {
         }
     }
 
-    /// Asks the first process to end, and waits for all.
+    /// Asks the first process to end, waits for all, and kills what does not end.
     fn stop(&mut self) -> Result<()> {
-        let first = open(self.target.pid)?;
-        pidfd_send_signal(&first, Signal::TERM)?;
+        signal(&self.processes[0], Signal::TERM)?;
         let deadline = Instant::now() + STOP_TIMEOUT;
-        let mut forced = false;
-        for process in self.processes.iter().chain([&first]) {
+        let mut killed = 0;
+        for process in &self.processes {
             let left = deadline.saturating_duration_since(Instant::now());
             let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
             if poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&timeout))? == 0 {
-                pidfd_send_signal(process, Signal::KILL)?;
-                forced = true;
+                signal(process, Signal::KILL)?;
+                killed += 1;
             }
         }
         self.child.wait()?;
-        if forced {
-            Err(format!("a process did not end within {STOP_TIMEOUT:?} and was killed").into())
-        } else {
-            Ok(())
-        }
+        if killed == 0 { Ok(()) } else { Err(format!("{killed} processes had to be killed").into()) }
     }
 }
 
@@ -213,6 +210,14 @@ fn dying_with_us(program: impl AsRef<std::ffi::OsStr>) -> Command {
 fn open(pid: i32) -> Result<OwnedFd> {
     let pid = Pid::from_raw(pid).ok_or("a process without a number")?;
     Ok(pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+fn signal(process: &OwnedFd, signal: Signal) -> Result<()> {
+    match pidfd_send_signal(process, signal) {
+        // It has ended already.
+        Ok(()) | Err(Errno::SRCH) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn private_directory() -> Result<PathBuf> {
