@@ -12,6 +12,40 @@ use crate::message::{NewMessage, Position, Published};
 /// The protocol this build speaks.
 pub const PROTOCOL: u16 = 1;
 
+/// The first datagram on a connection to the attach socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Hello {
+    /// A client brings its segment (one descriptor, the sealed memfd); the hub answers with a [`Welcome`].
+    Attach {
+        /// [`PROTOCOL`] of the client.
+        protocol: u16,
+    },
+    /// A PHP master asks whether this hub is the one it would start, and keeps it running as long as it holds the socket.
+    Lease {
+        /// [`PROTOCOL`] of the master.
+        protocol: u16,
+        /// Its build.
+        build: String,
+        /// `Config::hash` of its configuration.
+        config_hash: u64,
+    },
+}
+
+/// The answer to [`Hello::Attach`]. With it comes one descriptor, the bell, unless the client was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// [`PROTOCOL`] of the hub.
+    pub protocol: u16,
+    /// Why the client was not attached.
+    pub refusal: Option<Error>,
+}
+
+/// What travels in the requests ring: the client's number of the call, 0 when it wants no answer, and the call.
+pub type Request<'a> = (u64, Call<'a>);
+
+/// What travels in the replies ring: the number of the call, and what came of it.
+pub type Reply = (u64, Outcome);
+
 /// One call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Call<'a> {

@@ -32,7 +32,7 @@ pub struct Sockets {
     /// Admin listeners.
     pub admin_listen: Vec<OwnedFd>,
     /// Where PHP, cron jobs and C programs attach.
-    pub attach: OwnedFd,
+    pub attach: Vec<OwnedFd>,
 }
 
 /// A running hub. Its threads belong to this process: never start one before a fork.

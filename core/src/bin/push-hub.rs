@@ -1,1 +1,119 @@
-fn main() {}
+//! The program: arguments, signals, exit code. Keeper and hub are this program too, told apart by `argv[0]`.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use push_core::config::{Config, ConfigError};
+use push_core::control::{Control, Inherited};
+use push_core::hub::{Hub, Sockets};
+use push_core::keeper;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_default();
+    if name == *keeper::HUB.to_string_lossy() {
+        return hub();
+    }
+    if name == *keeper::KEEPER.to_string_lossy() {
+        return keeper::run_inherited();
+    }
+    match command(arguments) {
+        Ok(Command::Run(config)) => keeper::run(&config),
+        Ok(Command::Say(text)) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("push-hub: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+enum Command {
+    Run(Box<Config>),
+    Say(String),
+}
+
+fn command(arguments: impl Iterator<Item = OsString>) -> Result<Command, String> {
+    let mut config = Config::default();
+    let mut check = false;
+    let mut flags = Vec::new();
+    let mut arguments =
+        arguments.map(|argument| argument.into_string().map_err(|_| "arguments must be UTF-8".to_owned()));
+    while let Some(argument) = arguments.next().transpose()? {
+        let Some(flag) = argument.strip_prefix("--") else {
+            return Err(format!("\"{argument}\" is no flag; --help lists them"));
+        };
+        let (key, value) = match flag.split_once('=') {
+            Some((key, value)) => (key, Some(value.to_owned())),
+            None => (flag, None),
+        };
+        match key {
+            "help" => return Ok(Command::Say(help())),
+            "version" => return Ok(Command::Say(format!("push-hub {}\n", env!("CARGO_PKG_VERSION")))),
+            "check" => check = true,
+            _ => {
+                let next = || arguments.next().transpose()?.ok_or_else(|| format!("--{key} needs a value"));
+                let value = value.map_or_else(next, Ok)?;
+                flags.push((key.replace('-', "_"), value));
+            }
+        }
+    }
+    // A flag goes before the file, wherever it stands.
+    for (_, file) in flags.iter().filter(|(key, _)| key == "config") {
+        config.load(Path::new(file)).map_err(|error| error.to_string())?;
+    }
+    for (key, value) in flags.iter().filter(|(key, _)| key != "config") {
+        config.set(key, value).map_err(|error| match error {
+            ConfigError::Unknown { .. } => format!("{error} (--help lists all)"),
+            error => format!("--{error}"),
+        })?;
+    }
+    match check {
+        true => keeper::check(&config).map(Command::Say).map_err(|error| error.to_string()),
+        false => Ok(Command::Run(Box::new(config))),
+    }
+}
+
+fn help() -> String {
+    let mut text = "push-hub [--config FILE] [--check] [--<key> VALUE]...\n\n\
+        Runs a hub in the foreground until SIGTERM or SIGINT.\n\n\
+        \x20 --config FILE   TOML file with the keys below and [[location]] tables\n\
+        \x20 --check         check the configuration, show listeners and limits, start nothing\n\
+        \x20 --version       show the version\n\
+        \x20 --help          show this\n\n\
+        Keys, each with its default:\n"
+        .to_owned();
+    for key in Config::keys() {
+        let flag = key.name.replace('_', "-");
+        text.push_str(&format!("\n  --{flag} ({})\n      {}\n      {}\n", key.default, key.description, key.allowed));
+    }
+    text
+}
+
+/// Serves until the keeper or a signal ends it.
+fn hub() -> ExitCode {
+    let Inherited { config, listen, admin_listen, attach, start, control } = match Control::inherit() {
+        Ok(inherited) => inherited,
+        Err(error) => {
+            eprintln!("push-hub: a hub is started by its keeper: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    keeper::log_to_stderr(config.log_level);
+    let hub = match Hub::start(Arc::new(config), Sockets { listen, admin_listen, attach }, start) {
+        Ok(hub) => hub,
+        Err(error) => {
+            control.failed(&format!("the hub cannot start its threads: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    // Without a keeper the line has ended, and the wait is over at once.
+    let _ = control.ready();
+    control.wait_for_end();
+    hub.drain();
+    ExitCode::SUCCESS
+}

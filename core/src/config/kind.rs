@@ -358,8 +358,8 @@ impl Kind for Mode {
     }
 }
 
-/// `sun_path` holds 108 bytes with its NUL, and a new socket is bound beside its path as `<path>.new`.
-const MOST_SOCKET_PATH: usize = 103;
+/// `sun_path` holds 108 bytes with its NUL; the keeper appends at most 15 to make the names it needs beside a socket.
+const MOST_SOCKET_PATH: usize = 92;
 
 /// The path of a unix socket.
 pub(super) struct SocketPath;

@@ -36,7 +36,7 @@ impl Handler {
     ];
 
     /// Key and word, as they are written.
-    pub(super) fn words(self) -> (&'static str, &'static str) {
+    pub(crate) fn words(self) -> (&'static str, &'static str) {
         let words =
             Self::WORDS.iter().flat_map(|(key, words)| words.iter().map(move |(word, handler)| (key, word, handler)));
         let found = words.into_iter().find(|(_, _, handler)| **handler == self);

@@ -53,7 +53,7 @@ pub fn hub_with(settings: &[(&str, &str)], locations: Option<&str>) -> TestHub {
     let attach = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).expect("a socket");
     rustix::net::bind(&attach, &SocketAddrUnix::new(&socket).expect("a short path")).expect("a free path");
     rustix::net::listen(&attach, 128).expect("a socket");
-    let sockets = Sockets { listen: vec![public_socket], admin_listen: vec![admin_socket], attach };
+    let sockets = Sockets { listen: vec![public_socket], admin_listen: vec![admin_socket], attach: vec![attach] };
     let start = Position { time: 1_000, tag: 0 };
     let hub = Hub::start(Arc::new(config), sockets, start).expect("threads");
     TestHub { public, admin, hub: Some(hub), _directory: directory }

@@ -1,0 +1,151 @@
+//! The line between a hub and its keeper.
+//!
+//! The hub tells when it serves, hands leases on, and keeps its last position where it outlives it. In the other
+//! direction there is one message: the end of the line, by which the keeper asks the hub to drain, and which comes by
+//! itself when the keeper dies. A hub never goes on without its keeper.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::lease;
+use crate::message::Position;
+use crate::process::{self, SharedNumber, Signals};
+
+/// The descriptors a hub starts with, after the three standard ones. The listeners of `listen` follow, those of
+/// `admin_listen`, then the attach sockets.
+const CONFIG: i32 = 3;
+const BEFORE_LISTENERS: usize = 3;
+
+/// How many attach sockets a keeper makes: that at `socket`, and that for workers which inherit the way to it.
+pub(crate) const ATTACH: usize = 2;
+
+/// What a hub tells its keeper.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Report {
+    /// It serves.
+    Ready,
+    /// It cannot serve, and ends.
+    Failed(String),
+    /// With a descriptor: the end of a lease to be watched.
+    Lease,
+}
+
+/// The hub's end of the line to its keeper. Shared by its threads.
+pub struct Control {
+    line: OwnedFd,
+    signals: Signals,
+    position: SharedNumber,
+    config_hash: u64,
+}
+
+/// What a hub process starts with.
+pub struct Inherited {
+    /// The resolved configuration.
+    pub config: Config,
+    /// The sockets of `listen`, in its order: bound, listening, not blocking.
+    pub listen: Vec<OwnedFd>,
+    /// Those of `admin_listen`.
+    pub admin_listen: Vec<OwnedFd>,
+    /// Those that clients attach to.
+    pub attach: Vec<OwnedFd>,
+    /// After every position a previous hub can have given.
+    pub start: Position,
+    /// The line to the keeper.
+    pub control: Control,
+}
+
+impl Control {
+    /// Takes what the keeper left in this process. Called once, first of all, and before any thread.
+    ///
+    /// # Errors
+    /// The process was not started by a keeper.
+    pub fn inherit() -> io::Result<Inherited> {
+        let signals = Signals::block()?;
+        let first = process::inherited(CONFIG, BEFORE_LISTENERS)?;
+        let [config_file, line, position] =
+            <[OwnedFd; BEFORE_LISTENERS]>::try_from(first).expect("as many as were asked for");
+        let mut config = Config::default();
+        config.parse(&process::unsealed(&config_file)?, "configuration").map_err(io::Error::other)?;
+        let after = CONFIG + BEFORE_LISTENERS as i32;
+        let count = config.listen.len() + config.admin_listen.len() + ATTACH;
+        let mut listen = process::inherited(after, count)?;
+        let mut admin_listen = listen.split_off(config.listen.len());
+        let attach = admin_listen.split_off(config.admin_listen.len());
+        let position = SharedNumber::map(position.as_fd())?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        let last = unpack(position.load());
+        // The present second may hold positions of the hub before, and the clock may have been set back since.
+        let time = u32::try_from(now).unwrap_or(u32::MAX).max(last.time).saturating_add(1);
+        let control = Self { line, signals, position, config_hash: config.hash() };
+        let start = Position { time, tag: 0 };
+        Ok(Inherited { config, listen, admin_listen, attach, start, control })
+    }
+
+    /// Tells the keeper that the hub serves.
+    ///
+    /// # Errors
+    /// The keeper is gone.
+    pub fn ready(&self) -> io::Result<()> {
+        self.report(&Report::Ready, None)
+    }
+
+    /// Tells the keeper why the hub cannot serve; it stands in the log of whoever started it.
+    pub fn failed(&self, why: &str) {
+        // Whoever does not hear it sees the exit code.
+        let _ = self.report(&Report::Failed(why.chars().take(1000).collect()), None);
+    }
+
+    /// Stores the last position given, in memory that the next hub starts from. Cheap enough for every publication.
+    pub fn position(&self, position: Position) {
+        self.position.store(pack(position));
+    }
+
+    /// Answers a [`Hello::Lease`](crate::call::Hello::Lease) that came over `connection`: its protocol, build and
+    /// configuration hash. The connection is not needed afterwards.
+    ///
+    /// # Errors
+    /// There is no lease: the keeper or the master is gone, or there are no descriptors left.
+    pub fn grant(&self, connection: BorrowedFd<'_>, asked: (u16, &str, u64)) -> io::Result<()> {
+        lease::grant(connection, asked, self.config_hash, |watched| self.report(&Report::Lease, Some(watched.as_fd())))
+    }
+
+    /// Waits until the hub is to drain: the keeper says so or is gone, or a SIGTERM or SIGINT came.
+    pub fn wait_for_end(&self) {
+        loop {
+            let mut fds =
+                [PollFd::new(&self.line, PollFlags::IN | PollFlags::RDHUP), PollFd::new(&self.signals, PollFlags::IN)];
+            match poll(&mut fds, None) {
+                Ok(_) if !fds[0].revents().is_empty() => return,
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => {
+                    tracing::error!("the line to the keeper cannot be watched: {error}");
+                    return;
+                }
+            }
+            while let Some(signal) = self.signals.next() {
+                if signal != Signal::HUP {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn report(&self, report: &Report, with: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        let bytes = postcard::to_stdvec(report).map_err(io::Error::other)?;
+        lease::send(self.line.as_fd(), &bytes, with)
+    }
+}
+
+fn pack(position: Position) -> u64 {
+    u64::from(position.time) << 32 | u64::from(position.tag)
+}
+
+pub(crate) fn unpack(number: u64) -> Position {
+    Position { time: (number >> 32) as u32, tag: number as u32 }
+}

@@ -1,0 +1,228 @@
+//! The listening sockets: made before privileges are dropped, held as long as the keeper lives.
+//!
+//! A unix socket is bound beside its path and renamed over it, so that a path never leads nowhere, and it is made with
+//! the ids and the mode it shall have, so that nothing has to be changed by path in a directory others may write to.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, Stat, chownat, lstat, mkdir, rename, unlink};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with, sockopt,
+};
+use rustix::process::{geteuid, umask};
+
+use super::owner::Owner;
+use super::{StartError, beside, private_directory, private_path};
+use crate::config::{Address, Config};
+
+/// Connections that may wait to be accepted: many, because a keeper without a hub holds on to all of them.
+const BACKLOG: i32 = 4096;
+
+/// A port may still be held by a hub that is answering its last requests.
+const PORT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// All listening sockets of a hub, and which files to remove in the end.
+pub(super) struct Listeners {
+    sockets: Vec<OwnedFd>,
+    made: Vec<(PathBuf, Stat)>,
+    private: Option<PathBuf>,
+}
+
+impl Listeners {
+    /// Makes all of them, or none.
+    pub(super) fn bind(config: &Config, owner: &Owner) -> Result<Self, StartError> {
+        let mut listeners = Self { sockets: Vec::new(), made: Vec::new(), private: None };
+        let done = listeners.bind_all(config, owner);
+        if done.is_err() {
+            listeners.remove_files();
+        }
+        done.map(|()| listeners)
+    }
+
+    fn bind_all(&mut self, config: &Config, owner: &Owner) -> Result<(), StartError> {
+        for (key, addresses) in [("listen", &config.listen), ("admin_listen", &config.admin_listen)] {
+            for address in addresses {
+                let bound = match address {
+                    Address::Tcp(address) => tcp(*address).map_err(|error| tcp_error(key, address, error))?,
+                    Address::Unix(path) => {
+                        owner.prepare_directory(path)?;
+                        self.unix(key, path, SocketType::STREAM, config.socket_mode, owner)?
+                    }
+                };
+                self.sockets.push(bound);
+            }
+        }
+        let attach = self.unix("socket", &config.socket, SocketType::SEQPACKET, config.socket_mode, owner)?;
+        self.sockets.push(attach);
+        let directory = private_directory(&config.socket);
+        owner.act(|| make_private(&directory)).map_err(|error| {
+            StartError::new(format!("socket: cannot make the directory {}: {error}; remove it", directory.display()))
+        })?;
+        self.private = Some(directory);
+        let attach = self.unix("socket", &private_path(&config.socket), SocketType::SEQPACKET, 0o666, owner)?;
+        self.sockets.push(attach);
+        Ok(())
+    }
+
+    fn unix(
+        &mut self,
+        key: &str,
+        path: &Path,
+        kind: SocketType,
+        mode: u32,
+        owner: &Owner,
+    ) -> Result<OwnedFd, StartError> {
+        let refused = |why: String| StartError::new(format!("{key}: cannot listen on unix:{}: {why}", path.display()));
+        let free = owner.act(|| Ok(in_the_way(path, kind))).and_then(|result| result);
+        match free.map_err(|error| refused(unix_cure(path, error, owner)))? {
+            None => {}
+            Some(why) => return Err(refused(why)),
+        }
+        let made = owner.act(|| make_unix(path, kind, mode, owner));
+        let (socket, file) = made.map_err(|error| refused(unix_cure(path, error, owner)))?;
+        self.made.push((path.to_owned(), file));
+        Ok(socket)
+    }
+
+    /// In the order in which a hub takes them.
+    pub(super) fn sockets(&self) -> &[OwnedFd] {
+        &self.sockets
+    }
+
+    /// Stops listening, as far as this process is concerned, and removes the files, unless somebody else's are there now.
+    pub(super) fn close(&mut self) {
+        self.sockets.clear();
+        self.remove_files();
+    }
+
+    fn remove_files(&mut self) {
+        for (path, made) in self.made.drain(..) {
+            let same = |now: &Stat| (now.st_dev, now.st_ino) == (made.st_dev, made.st_ino);
+            if lstat(&path).is_ok_and(|now| same(&now))
+                && let Err(error) = unlink(&path)
+            {
+                tracing::warn!("{} cannot be removed: {}", path.display(), io::Error::from(error));
+            }
+        }
+        if let Some(directory) = self.private.take() {
+            // Not empty where another keeper's socket is in it by now.
+            let _ = rustix::fs::rmdir(directory);
+        }
+    }
+}
+
+/// Makes a directory that nobody else can enter, or takes the one that a killed keeper left.
+fn make_private(directory: &Path) -> io::Result<()> {
+    match mkdir(directory, Mode::RWXU) {
+        Err(Errno::EXIST) => {
+            let stat = lstat(directory)?;
+            let ours = FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+                && stat.st_uid == geteuid().as_raw()
+                && stat.st_mode & 0o077 == 0;
+            if ours { Ok(()) } else { Err(Errno::EXIST.into()) }
+        }
+        done => Ok(done?),
+    }
+}
+
+fn tcp(address: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() {
+        // As nginx: `[::]:80` and `0.0.0.0:80` are two listeners.
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    // Accepted sockets inherit it, which saves a call for each.
+    sockopt::set_tcp_nodelay(&socket, true)?;
+    let deadline = Instant::now() + PORT_PATIENCE;
+    loop {
+        let bound = bind(&socket, &address).and_then(|()| listen(&socket, BACKLOG));
+        match bound {
+            Ok(()) => return Ok(socket),
+            Err(Errno::ADDRINUSE) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(20)),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn tcp_error(key: &str, address: &SocketAddr, error: io::Error) -> StartError {
+    let cure = match error.kind() {
+        io::ErrorKind::AddrInUse => format!("`ss -ltnp` shows what uses it; stop that or set another {key}"),
+        io::ErrorKind::AddrNotAvailable => format!("no interface of this machine has this address; set another {key}"),
+        io::ErrorKind::PermissionDenied => {
+            format!("ports below 1024 need root or CAP_NET_BIND_SERVICE; set another port in {key}")
+        }
+        _ => format!("set another {key}"),
+    };
+    StartError::new(format!("{key}: cannot listen on {address}: {error}: {cure}"))
+}
+
+/// What keeps `path` from being ours; nothing when there is nothing, or a socket that nobody listens on.
+fn in_the_way(path: &Path, kind: SocketType) -> io::Result<Option<String>> {
+    match lstat(path) {
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error.into()),
+        Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Socket => {}
+            FileType::Directory => return Ok(Some("a directory is there; remove it or set another path".to_owned())),
+            _ => return Ok(Some("a file that is no socket is there; remove it or set another path".to_owned())),
+        },
+    }
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let probe = socket_with(AddressFamily::UNIX, kind, flags, None)?;
+    match connect(&probe, &SocketAddrUnix::new(path)?) {
+        Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(None),
+        // EPROTOTYPE: a listener of another kind. EAGAIN: its backlog is full.
+        Ok(()) | Err(Errno::PROTOTYPE | Errno::AGAIN) => {
+            Ok(Some("another process listens there; stop it or set another path".to_owned()))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn make_unix(path: &Path, kind: SocketType, mode: u32, owner: &Owner) -> io::Result<(OwnedFd, Stat)> {
+    let new = beside(path, ".new");
+    match lstat(&new) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Socket => unlink(&new)?,
+        _ => {}
+    }
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, kind, flags, None)?;
+    let before = umask(Mode::from_raw_mode(!mode & 0o777));
+    let bound = bind(&socket, &SocketAddrUnix::new(&new)?);
+    umask(before);
+    bound?;
+    let finish = || -> io::Result<Stat> {
+        if owner.account.is_none() && owner.group.is_some() {
+            chownat(CWD, &new, None, owner.group, AtFlags::SYMLINK_NOFOLLOW)?;
+        }
+        listen(&socket, BACKLOG)?;
+        let stat = lstat(&new)?;
+        rename(&new, path)?;
+        Ok(stat)
+    };
+    let stat = finish().inspect_err(|_| {
+        let _ = unlink(&new);
+    })?;
+    Ok((socket, stat))
+}
+
+fn unix_cure(path: &Path, error: io::Error, owner: &Owner) -> String {
+    let directory = path.parent().unwrap_or(Path::new("/")).display();
+    let cure = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            format!("{directory} must be writable for {} (chown it), or set another path", owner.name())
+        }
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => format!("make the directory {directory}"),
+        io::ErrorKind::ReadOnlyFilesystem => "set a path on a file system that can be written to".to_owned(),
+        _ => "set another path".to_owned(),
+    };
+    format!("{error}: {cure}")
+}

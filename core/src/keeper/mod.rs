@@ -1,0 +1,67 @@
+//! The keeper: the hub's tiny parent.
+//!
+//! It owns the listening sockets, the leases and the last position, so that a killed hub costs its connections and
+//! nothing else: the next hub takes over within milliseconds, and meanwhile connections wait in the backlog. It has one
+//! thread, no tokio and no requests to parse. [`start_or_adopt`] is the way to a keeper from a PHP master,
+//! [`run`] that from a command line.
+
+mod lock;
+mod owner;
+mod start;
+
+#[cfg(feature = "hub")]
+mod hub_process;
+#[cfg(feature = "hub")]
+mod listeners;
+#[cfg(feature = "hub")]
+mod serve;
+
+use std::ffi::CStr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+#[cfg(feature = "hub")]
+pub use serve::{check, log_to_stderr, run, run_inherited};
+pub use start::{How, Started, start_or_adopt};
+
+/// `argv[0]` of a keeper that was started by [`start_or_adopt`].
+pub const KEEPER: &CStr = c"push-hub: keeper";
+/// `argv[0]` of a hub.
+pub const HUB: &CStr = c"push-hub: hub";
+
+/// How long a start may take, and an answer of a living hub.
+const READY: Duration = Duration::from_secs(3);
+
+/// Why no hub was started: a sentence for a log that names the cause and the cure.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct StartError(String);
+
+impl StartError {
+    fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl From<crate::config::ConfigError> for StartError {
+    fn from(error: crate::config::ConfigError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// The attach socket for those that inherited the way to it: it stands in a directory that only the hub's user and root
+/// can enter, and lets everyone in. The mode of `socket` would refuse the workers of a pool under another user, also
+/// when they come through an inherited descriptor.
+fn private_path(socket: &Path) -> PathBuf {
+    private_directory(socket).join("attach")
+}
+
+fn private_directory(socket: &Path) -> PathBuf {
+    beside(socket, ".fpm")
+}

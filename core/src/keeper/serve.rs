@@ -1,0 +1,430 @@
+//! The keeper at work: one loop over signals, its hub and the leases.
+
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::Signal;
+
+use super::hub_process::HubProcess;
+use super::listeners::Listeners;
+use super::lock::Lock;
+use super::owner::Owner;
+use super::start::READY_TEXT;
+use super::{READY, StartError};
+use crate::config::{Address, Config, Handler, Log, LogLevel};
+use crate::control::{Report, unpack};
+use crate::lease::timespec;
+use crate::process::{self, Exit, SharedNumber, Signals};
+
+/// A hub that lived this long died of something else than its predecessor.
+const SETTLED: Duration = Duration::from_secs(10);
+/// The first wait before a hub that died early is replaced; it doubles up to `LONGEST_BACKOFF`.
+const BACKOFF: Duration = Duration::from_millis(10);
+/// Long enough not to fill logs and process tables, short enough for whoever repairs the cause.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+/// What a hub may take above `drain_timeout` to end.
+const KILL_AFTER: Duration = Duration::from_secs(1);
+/// Leases are few (one per PHP master); what asks for more is broken.
+const MOST_LEASES: usize = 1024;
+
+/// Runs a hub and its keeper in the foreground until a signal ends them; the process becomes the keeper.
+pub fn run(config: &Config) -> ExitCode {
+    let started = (|| {
+        let signals = Signals::block().map_err(|error| StartError::new(format!("signals: {error}")))?;
+        config.check()?;
+        Owner::of(config)?.prepare_directory(&config.socket)?;
+        let lock = Lock::open(&config.socket)
+            .and_then(|lock| lock.take(Instant::now() + READY).map(|taken| taken.then_some(lock)))
+            .map_err(|error| {
+                let path = config.socket.display();
+                StartError::new(format!("{path}.lock: {error}: make its directory writable, or set another socket"))
+            })?;
+        let lock = lock.ok_or_else(|| StartError::new("another process is starting or ending a hub at this socket"))?;
+        Keeper::start(config, signals, lock, None)
+    })();
+    finish(started, None)
+}
+
+/// The same in a process made by [`start_or_adopt`](super::start_or_adopt), which it tells when the hub serves. Ends when
+/// the last lease has been gone for `linger`.
+pub fn run_inherited() -> ExitCode {
+    let mut tells = None;
+    let started = (|| {
+        let wrong = |error: io::Error| StartError::new(format!("not started by a PHP master: {error}"));
+        let signals = Signals::block().map_err(wrong)?;
+        let [file, tell, lock, lease] =
+            <[OwnedFd; 4]>::try_from(process::inherited(3, 4).map_err(wrong)?).expect("as many as were asked for");
+        tells = Some(tell);
+        let mut config = Config::default();
+        config.parse(&process::unsealed(&file).map_err(wrong)?, "configuration")?;
+        Keeper::start(&config, signals, Lock::inherited(lock), Some(lease))
+    })();
+    finish(started, tells)
+}
+
+/// Tells the starter how the start went, and then keeps the hub.
+fn finish(started: Result<Keeper, StartError>, tells: Option<OwnedFd>) -> ExitCode {
+    let text = match &started {
+        Ok(_) => READY_TEXT.to_vec(),
+        Err(error) => error.to_string().into_bytes(),
+    };
+    if let Some(tells) = tells {
+        // A starter that is gone took its lease with it.
+        let _ = std::fs::File::from(tells).write_all(&text);
+    }
+    match started {
+        Ok(keeper) => keeper.keep(),
+        Err(error) => {
+            eprintln!("push-hub: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Log lines of keeper and hub go to the standard error stream; a log file takes its place.
+pub fn log_to_stderr(level: LogLevel) {
+    let level = match level {
+        LogLevel::Error => tracing::Level::ERROR,
+        LogLevel::Warn => tracing::Level::WARN,
+        LogLevel::Info => tracing::Level::INFO,
+        LogLevel::Debug => tracing::Level::DEBUG,
+    };
+    tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).with_target(false).with_max_level(level).init();
+}
+
+fn open_log(log: &Log) -> Result<(), StartError> {
+    let Log::File(path) = log else { return Ok(()) };
+    let open = |path: &Path| -> io::Result<()> {
+        let mut options = std::fs::OpenOptions::new();
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o640);
+        let file = options.append(true).create(true).open(path)?;
+        Ok(rustix::stdio::dup2_stderr(&file)?)
+    };
+    open(path).map_err(|error| {
+        StartError::new(format!("log = \"{}\": {error}: make its directory, or set another log", path.display()))
+    })
+}
+
+struct Keeper {
+    config: Config,
+    signals: Signals,
+    lock: Lock,
+    listeners: Listeners,
+    program: OwnedFd,
+    config_file: OwnedFd,
+    position: SharedNumber,
+    position_file: OwnedFd,
+    hub: Option<HubProcess>,
+    /// When to start the next hub, while there is none.
+    respawn: Instant,
+    backoff: Duration,
+    leases: Vec<OwnedFd>,
+    /// Since when there has been no lease; never in a process that was not started by one.
+    alone: Option<Instant>,
+    leased: bool,
+}
+
+impl Keeper {
+    /// Does all that needs rights, gives them up, and has a hub that serves.
+    fn start(config: &Config, signals: Signals, lock: Lock, lease: Option<OwnedFd>) -> Result<Self, StartError> {
+        let internal = |what: &'static str| move |error: io::Error| StartError::new(format!("{what}: {error}"));
+        // Before anything is opened that a later exec would need: after an upgrade the path leads to another program.
+        let program = process::program(Path::new("/proc/self/exe")).map_err(internal("/proc/self/exe"))?;
+        let owner = Owner::of(config)?;
+        open_log(&config.log)?;
+        log_to_stderr(config.log_level);
+        process::raise_descriptor_limit();
+        let listeners = Listeners::bind(config, &owner)?;
+        match owner.account {
+            Some(account) => process::become_account(account).map_err(internal("dropping privileges"))?,
+            None => process::renounce().map_err(internal("dropping privileges"))?,
+        }
+        let file = process::sealed(c"push-config", config.to_toml().as_bytes()).map_err(internal("configuration"))?;
+        let (position, position_file) = SharedNumber::new().map_err(internal("position"))?;
+        let leased = lease.is_some();
+        let mut keeper = Self {
+            config: config.clone(),
+            signals,
+            lock,
+            listeners,
+            program,
+            config_file: file,
+            position,
+            position_file,
+            hub: None,
+            respawn: Instant::now(),
+            backoff: Duration::ZERO,
+            leases: lease.into_iter().collect(),
+            alone: None,
+            leased,
+        };
+        if let Err(error) = keeper.first_hub() {
+            keeper.listeners.close();
+            return Err(error);
+        }
+        keeper.lock.release();
+        keeper.log_start();
+        Ok(keeper)
+    }
+
+    fn spawn(&self) -> io::Result<HubProcess> {
+        let program = self.program.as_fd();
+        HubProcess::start(program, self.config_file.as_fd(), self.position_file.as_fd(), self.listeners.sockets())
+    }
+
+    /// Starts the hub and waits until it serves: later ones may die, this one may not.
+    fn first_hub(&mut self) -> Result<(), StartError> {
+        let mut hub = self.spawn().map_err(|error| StartError::new(format!("the hub cannot be started: {error}")))?;
+        let deadline = Instant::now() + READY;
+        loop {
+            let mut fds = [
+                PollFd::new(&hub.line, PollFlags::IN),
+                PollFd::new(&hub.end, PollFlags::IN),
+                PollFd::new(&self.signals, PollFlags::IN),
+            ];
+            let left = deadline.saturating_duration_since(Instant::now());
+            let _ = poll(&mut fds, Some(&timespec(left)));
+            match hub.report() {
+                Some((Report::Ready, _)) => {
+                    self.hub = Some(hub);
+                    return Ok(());
+                }
+                Some((Report::Failed(why), _)) => {
+                    hub.kill();
+                    let _ = hub.wait();
+                    return Err(StartError::new(why));
+                }
+                Some((Report::Lease, lease)) => self.leases.extend(lease),
+                None => {}
+            }
+            let asked_to_end = std::iter::from_fn(|| self.signals.next()).any(|signal| signal != Signal::HUP);
+            if asked_to_end || left.is_zero() {
+                hub.kill();
+                let _ = hub.wait();
+                return Err(StartError::new(match asked_to_end {
+                    true => "ended by a signal before the hub was ready".to_owned(),
+                    false => format!("the hub was not ready within {} s", READY.as_secs()),
+                }));
+            }
+            if readable_now(&hub.end) {
+                let how = hub.wait().map_or_else(|error| error.to_string(), |exit| exit.to_string());
+                return Err(StartError::new(format!("the hub ended at its start ({how})")));
+            }
+        }
+    }
+
+    fn log_start(&self) {
+        let config = &self.config;
+        for (name, addresses) in [("listening", &config.listen), ("admin listener", &config.admin_listen)] {
+            for address in addresses {
+                tracing::info!("{name} on {address}");
+            }
+        }
+        tracing::info!("attach socket {}", Address::Unix(config.socket.clone()));
+        for location in config.locations.iter().filter(|location| location.public) {
+            if matches!(location.handler, Handler::Publisher { .. }) {
+                tracing::warn!("location {} lets everyone publish who reaches a public listener", location.path);
+            }
+        }
+        tracing::info!("{}", limits(config, process::descriptor_limit()));
+    }
+
+    /// Runs until the end.
+    fn keep(mut self) -> ExitCode {
+        loop {
+            self.wait_for_something();
+            if self.asked_to_end() {
+                return self.end();
+            }
+            self.take_reports();
+            self.look_after_hub();
+            self.leases.retain(|lease| !hung_up(lease));
+            match (self.leased && self.leases.is_empty(), self.alone) {
+                (false, _) => self.alone = None,
+                (true, None) => {
+                    tracing::info!("no PHP master holds this hub any more; it ends in {:?}", self.config.linger);
+                    self.alone = Some(Instant::now());
+                }
+                (true, Some(since)) if since.elapsed() >= self.config.linger && self.nobody_comes() => {
+                    return self.end();
+                }
+                (true, Some(_)) => {}
+            }
+        }
+    }
+
+    fn wait_for_something(&self) {
+        let now = Instant::now();
+        let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        if let Some(hub) = &self.hub {
+            fds.push(PollFd::new(&hub.end, PollFlags::IN));
+            if hub.talks {
+                fds.push(PollFd::new(&hub.line, PollFlags::IN));
+            }
+        }
+        // Without a flag `poll` tells of the end only; a worker that writes into its lease wakes nobody.
+        fds.extend(self.leases.iter().map(|lease| PollFd::new(lease, PollFlags::empty())));
+        // A lock that was taken by somebody else is asked for again a little later.
+        let lonely = self.alone.map(|since| (since + self.config.linger).max(now + Duration::from_millis(20)));
+        let respawn = self.hub.is_none().then_some(self.respawn);
+        let timeout = lonely.into_iter().chain(respawn).min().map(|at| timespec(at.saturating_duration_since(now)));
+        // Whatever it says, everything is looked at.
+        let _ = poll(&mut fds, timeout.as_ref());
+    }
+
+    fn asked_to_end(&self) -> bool {
+        while let Some(signal) = self.signals.next() {
+            if signal != Signal::HUP {
+                tracing::info!("ending: {signal:?}");
+                return true;
+            }
+            tracing::warn!("SIGHUP changes nothing: a changed configuration needs a restart");
+        }
+        false
+    }
+
+    fn take_reports(&mut self) {
+        let Some(hub) = &mut self.hub else { return };
+        while let Some((report, with)) = hub.report() {
+            match report {
+                Report::Ready => {
+                    tracing::info!(
+                        "a new hub serves after {:?} (pid {})",
+                        hub.started.elapsed(),
+                        hub.pid.as_raw_nonzero()
+                    );
+                }
+                Report::Failed(why) => tracing::error!("the hub cannot serve: {why}"),
+                Report::Lease if self.leases.len() < MOST_LEASES => self.leases.extend(with),
+                Report::Lease => tracing::error!("a lease was refused: there are {MOST_LEASES} already"),
+            }
+        }
+    }
+
+    /// Sees whether the hub has ended, and replaces it when the time has come.
+    fn look_after_hub(&mut self) {
+        if let Some(hub) = self.hub.take_if(|hub| readable_now(&hub.end)) {
+            let lived = hub.started.elapsed();
+            let pid = hub.pid.as_raw_nonzero();
+            let how = hub.wait().map_or_else(|error| error.to_string(), |exit| exit.to_string());
+            if lived >= SETTLED {
+                self.backoff = Duration::ZERO;
+            }
+            self.respawn = Instant::now() + self.backoff;
+            let last = unpack(self.position.load());
+            tracing::error!("the hub (pid {pid}) ended: {how}; last position {last}; the next in {:?}", self.backoff);
+            self.backoff = (self.backoff * 2).clamp(BACKOFF, LONGEST_BACKOFF);
+        }
+        if self.hub.is_none() && self.respawn <= Instant::now() {
+            match self.spawn() {
+                Ok(hub) => self.hub = Some(hub),
+                Err(error) => {
+                    tracing::error!("the hub cannot be started: {error}");
+                    self.respawn = Instant::now() + self.backoff;
+                    self.backoff = (self.backoff * 2).clamp(BACKOFF, LONGEST_BACKOFF);
+                }
+            }
+        }
+    }
+
+    /// Whether no master is just asking for a lease; then the lock is ours and stays so.
+    fn nobody_comes(&mut self) -> bool {
+        if !self.lock.take(Instant::now()).unwrap_or(false) {
+            return false;
+        }
+        // A master had its answer before it gave up the lock, and the lease was handed on before that.
+        self.take_reports();
+        if self.leases.is_empty() {
+            return true;
+        }
+        self.lock.release();
+        false
+    }
+
+    /// Takes the sockets away, lets the hub answer what waits, and waits for it.
+    fn end(mut self) -> ExitCode {
+        // Who starts a hub now waits for us, or, where that lasts too long, puts new files in the place of ours.
+        let _ = self.lock.take(Instant::now() + Duration::from_secs(1));
+        self.listeners.close();
+        let Some(hub) = self.hub.take() else { return ExitCode::SUCCESS };
+        hub.drain();
+        let deadline = Instant::now() + self.config.drain_timeout + KILL_AFTER;
+        loop {
+            let mut fds = [PollFd::new(&hub.end, PollFlags::IN), PollFd::new(&self.signals, PollFlags::IN)];
+            let left = deadline.saturating_duration_since(Instant::now());
+            let _ = poll(&mut fds, Some(&timespec(left)));
+            if readable_now(&hub.end) {
+                break;
+            }
+            let again = std::iter::from_fn(|| self.signals.next()).any(|signal| signal != Signal::HUP);
+            if again || left.is_zero() {
+                tracing::error!("the hub (pid {}) did not end; it is killed", hub.pid.as_raw_nonzero());
+                hub.kill();
+                let _ = hub.wait();
+                return ExitCode::FAILURE;
+            }
+        }
+        match hub.wait() {
+            Ok(Exit::Code(0)) => ExitCode::SUCCESS,
+            Ok(how) => {
+                tracing::error!("the hub ended with {how}");
+                ExitCode::FAILURE
+            }
+            Err(error) => {
+                tracing::error!("the hub cannot be waited for: {error}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn readable_now(fd: &OwnedFd) -> bool {
+    poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&timespec(Duration::ZERO))) == Ok(1)
+}
+
+fn hung_up(lease: &OwnedFd) -> bool {
+    poll(&mut [PollFd::new(lease, PollFlags::empty())], Some(&timespec(Duration::ZERO))) == Ok(1)
+}
+
+/// Descriptors that a hub needs besides those of connections.
+const OWN_DESCRIPTORS: u64 = 64;
+
+/// The limits that follow from the configuration and from this machine, in a sentence.
+fn limits(config: &Config, descriptors: u64) -> String {
+    format!(
+        "{} HTTP threads; memory_limit {} MB; {descriptors} descriptors: at most about {} connections",
+        config.threads,
+        config.memory_limit >> 20,
+        descriptors.saturating_sub(OWN_DESCRIPTORS)
+    )
+}
+
+/// Checks what can be checked without starting anything, and says what a start would listen on and which limits follow.
+///
+/// # Errors
+/// A start would fail for this reason.
+pub fn check(config: &Config) -> Result<String, StartError> {
+    config.check()?;
+    Owner::of(config)?;
+    let addresses = |addresses: &[Address]| match addresses {
+        [] => "none".to_owned(),
+        some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+    };
+    let mut text = format!(
+        "listen        {}\nadmin_listen  {}\nsocket        {}\nlimits        {}\n",
+        addresses(&config.listen),
+        addresses(&config.admin_listen),
+        config.socket.display(),
+        limits(config, process::most_descriptors()),
+    );
+    for location in &config.locations {
+        let (kind, word) = location.handler.words();
+        let listener = if location.public { "public" } else { "admin" };
+        text.push_str(&format!("location      {} {kind} {word} ({listener})\n", location.path));
+    }
+    Ok(text)
+}

@@ -1,0 +1,201 @@
+//! From a PHP master to a hub: adopt the one that lives, or start one.
+//!
+//! Called where nothing may go wrong: in module startup of a root process that is about to fork, with signals blocked
+//! and other extensions loaded. It starts no thread, leaves no child behind, and waits for nothing without a deadline.
+
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::geteuid;
+
+use super::lock::Lock;
+use super::owner::Owner;
+use super::{KEEPER, READY, StartError, beside, private_path};
+use crate::config::Config;
+use crate::lease::{Asked, Lease, ask, readable};
+use crate::process::{self, Spawn};
+
+/// A hub that runs as long as the caller wants it.
+#[derive(Debug)]
+pub struct Started {
+    /// The hub stays as long as any process has this open.
+    pub lease: OwnedFd,
+    /// The attach socket (`O_PATH`): a way to the hub for processes that inherit it, whatever the path's permissions.
+    pub attach: OwnedFd,
+    /// Where the hub came from.
+    pub how: How,
+}
+
+/// Where a hub came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum How {
+    /// It was started now.
+    Spawned,
+    /// It was there, and is what would have been started.
+    Adopted,
+    /// It was there and is kept, although it is not what would have been started.
+    Kept {
+        /// In what it differs, as a clause for the log.
+        difference: String,
+    },
+}
+
+/// Between two tries to reach a hub that takes connections and does not answer.
+const AGAIN: Duration = Duration::from_millis(20);
+
+/// Makes sure that a hub serves at `config.socket`: keeps a living one, or starts `hub`, the absolute path of `push-hub`.
+/// One of any number of callers at the same moment starts it; the others get that one.
+///
+/// # Errors
+/// [`StartError`] says what is wrong and what to do about it; nothing was left behind then.
+pub fn start_or_adopt(config: &Config, hub: &Path) -> Result<Started, StartError> {
+    config.check()?;
+    let socket = config.socket.as_path();
+    let owner = Owner::of(config)?;
+    owner.prepare_directory(socket)?;
+    let lock = Lock::open(socket).map_err(|error| lock_error(socket, &error))?;
+    if !lock.take(Instant::now() + READY).map_err(|error| lock_error(socket, &error))? {
+        return Err(StartError::new(format!(
+            "{}: another process is starting or ending a hub there and did not finish within {} s; try again",
+            socket.display(),
+            READY.as_secs()
+        )));
+    }
+    // Released with the descriptor, here and in the keeper that inherits it.
+    let deadline = Instant::now() + READY;
+    match adopt(config, deadline)? {
+        Some(started) => Ok(started),
+        None => spawn(config, hub, &lock, deadline),
+    }
+}
+
+fn lock_error(socket: &Path, error: &io::Error) -> StartError {
+    let cure = match error.kind() {
+        ErrorKind::PermissionDenied => "make its directory writable for this user, or set another push.socket",
+        _ => "set another push.socket",
+    };
+    StartError::new(format!("{}: {error}: {cure}", beside(socket, ".lock").display()))
+}
+
+fn adopt(config: &Config, deadline: Instant) -> Result<Option<Started>, StartError> {
+    let socket = config.socket.as_path();
+    loop {
+        let asked = ask(socket, config.hash(), deadline).map_err(|error| {
+            let cure = match error.kind() {
+                ErrorKind::PermissionDenied => {
+                    "a hub of another user may be there; set push.socket_group and push.socket_mode so that this user \
+                     may connect, or set another push.socket"
+                }
+                _ => "remove what is there if it is no hub, or set another push.socket",
+            };
+            StartError::new(format!("{}: {error}: {cure}", socket.display()))
+        })?;
+        match asked {
+            Asked::Nobody => return Ok(None),
+            Asked::Granted { held, difference } => {
+                let how = difference.map_or(How::Adopted, |difference| How::Kept { difference });
+                return Ok(Some(Started { lease: held, attach: attach(socket)?, how }));
+            }
+            // Ending, or killed and not yet replaced.
+            Asked::Unanswered(_) if Instant::now() + AGAIN < deadline => std::thread::sleep(AGAIN),
+            Asked::Unanswered(error) => {
+                return Err(StartError::new(format!(
+                    "{}: what listens there gives no answer ({error}); if it is a stopped hub, continue or kill it, else \
+                     set another push.socket",
+                    socket.display()
+                )));
+            }
+        }
+    }
+}
+
+fn spawn(config: &Config, hub: &Path, lock: &Lock, deadline: Instant) -> Result<Started, StartError> {
+    let program = trusted(hub)?;
+    let failed = |what: &str, error: io::Error| StartError::new(format!("a hub cannot be started: {what}: {error}"));
+    let file =
+        process::sealed(c"push-config", config.to_toml().as_bytes()).map_err(|e| failed("its configuration", e))?;
+    let (ready, tells) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| failed("a pipe", error.into()))?;
+    let Lease { held, watched } = Lease::new().map_err(|error| failed("its lease", error))?;
+    let null = process::null().map_err(|error| failed("/dev/null", error))?;
+    let stderr = io::stderr();
+    // A daemon may have closed its standard error stream.
+    let stderr = if rustix::io::fcntl_getfd(&stderr).is_ok() { stderr.as_fd() } else { null.as_fd() };
+    let descriptors: [BorrowedFd<'_>; 7] =
+        [null.as_fd(), null.as_fd(), stderr, file.as_fd(), tells.as_fd(), lock.descriptor().as_fd(), watched.as_fd()];
+    let spawn = Spawn { program: program.as_fd(), name: KEEPER, descriptors: &descriptors };
+    spawn.detached().map_err(|error| {
+        StartError::new(format!("{}: {error}: it must be the program push-hub of this version", hub.display()))
+    })?;
+    drop((tells, watched));
+    wait_until_ready(&ready, deadline)?;
+    Ok(Started { lease: held, attach: attach(&config.socket)?, how: How::Spawned })
+}
+
+/// Opens the program, if it is safe to run with the rights of this process. What is opened is what will run.
+fn trusted(hub: &Path) -> Result<OwnedFd, StartError> {
+    let refused = |why: &str| Err(StartError::new(format!("{}: {why}", hub.display())));
+    if !hub.is_absolute() {
+        return refused("the path of push-hub must be absolute");
+    }
+    let program = match process::program(hub) {
+        Ok(program) => program,
+        Err(error) => return refused(&format!("{error}: install push-hub there or set the path to it")),
+    };
+    let Ok(stat) = fstat(&program) else { return refused("cannot be examined") };
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return refused("is not a program");
+    }
+    if geteuid().is_root() {
+        let writable_by_others = stat.st_mode & 0o002 != 0 || (stat.st_mode & 0o020 != 0 && stat.st_gid != 0);
+        if stat.st_uid != 0 || writable_by_others {
+            return refused(
+                "root runs it only if root owns it and nobody else may write to it (chown root, chmod go-w)",
+            );
+        }
+    }
+    Ok(program)
+}
+
+/// The keeper says "ready", or why not, and closes.
+fn wait_until_ready(ready: &OwnedFd, deadline: Instant) -> Result<(), StartError> {
+    let mut text = Vec::new();
+    loop {
+        let mut part = [0; 512];
+        match readable(ready.as_fd(), deadline) {
+            Ok(true) => {}
+            Ok(false) => {
+                return Err(StartError::new(format!(
+                    "the hub was not ready within {} s; its log says why",
+                    READY.as_secs()
+                )));
+            }
+            Err(error) => return Err(StartError::new(format!("the hub cannot be waited for: {error}"))),
+        }
+        match rustix::io::retry_on_intr(|| rustix::io::read(ready, &mut part)) {
+            Ok(0) | Err(_) => break,
+            Ok(length) => text.extend_from_slice(&part[..length]),
+        }
+        if text == READY_TEXT {
+            return Ok(());
+        }
+    }
+    match String::from_utf8_lossy(&text).trim() {
+        "" => Err(StartError::new("the hub ended before it was ready; its log says why")),
+        why => Err(StartError::new(why)),
+    }
+}
+
+/// What a keeper writes when its hub serves.
+pub(super) const READY_TEXT: &[u8] = b"ready\n";
+
+/// The socket for those who inherit it; who may not enter its directory takes the public one.
+fn attach(socket: &Path) -> Result<OwnedFd, StartError> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    open(private_path(socket), flags, Mode::empty()).or_else(|_| open(socket, flags, Mode::empty())).map_err(|error| {
+        StartError::new(format!("{}: {}: the hub went away", socket.display(), io::Error::from(error)))
+    })
+}
