@@ -404,11 +404,12 @@ document.addEventListener('visibilitychange', () => {
   }
 });
 
-window.addEventListener('online', () => {
-  // The connection of a waiting poll may have died with the network, unnoticed.
-  poll?.abort(new Error('The network is back.'));
-  wake?.();
-});
-window.addEventListener('offline', () => setState('offline'));
+for (const change of ['online', 'offline']) {
+  window.addEventListener(change, () => {
+    // The connection of the waiting poll has gone with the old network, and nothing else would tell.
+    poll?.abort(new Error('The network has changed.'));
+    wake?.();
+  });
+}
 
 follow();

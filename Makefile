@@ -1,0 +1,36 @@
+# make run            builds Push and runs the example in examples/im, until Ctrl-C
+# make test           all tests
+# make lint           formatting and lints
+# make deps-run       installs the packages that `make run` needs; make deps-test those that the tests need, too
+#
+# PHP_VERSION=8.3 chooses between installed versions, PORT=8080 is the port of the example.
+
+SHELL = bash
+.SHELLFLAGS = -euo pipefail -c
+tools = . scripts/toolchain.sh; require_rust
+
+.PHONY: run test test-rust test-php lint deps-run deps-test
+
+run:
+	@exec scripts/run.sh
+
+test: test-rust test-php
+
+test-rust:
+	@$(tools); scripts/deps.sh ask run
+	cargo test --locked
+
+test-php:
+	@scripts/deps.sh ask run; scripts/deps.sh ask test
+	@$(tools); . scripts/build.sh; exec "$$PHP" "$$(command -v phpunit)" --configuration php-tests
+
+lint:
+	@$(tools)
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+deps-run:
+	@scripts/deps.sh install run
+
+deps-test: deps-run
+	@scripts/deps.sh install test

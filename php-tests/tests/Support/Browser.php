@@ -1,0 +1,161 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Push\Tests\Support;
+
+use RuntimeException;
+
+/**
+ * One headless Chromium with a profile of its own, driven over chromedriver (W3C WebDriver).
+ *
+ * Waiting is always for a condition in the page, with a deadline.
+ */
+final class Browser
+{
+    private const ELEMENT = 'element-6066-11e4-a52e-4f735466cecf';
+
+    private readonly \CurlHandle $http;
+    private readonly string $session;
+
+    /** @param string $driver address of a running chromedriver */
+    public function __construct(private readonly string $driver, string $profile)
+    {
+        $this->http = curl_init();
+        $answer = $this->call('POST', '/session', ['capabilities' => ['alwaysMatch' => [
+            'goog:chromeOptions' => [
+                'args' => [
+                    '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-dev-shm-usage', '--no-first-run',
+                    '--disable-background-networking', '--disable-component-update', '--disable-sync', '--disable-extensions',
+                    '--window-size=1200,800', "--user-data-dir=$profile",
+                ],
+            ],
+            'timeouts' => ['pageLoad' => 20_000, 'script' => 20_000],
+        ]]]);
+        $this->session = "/session/{$answer['sessionId']}";
+    }
+
+    public function open(string $url): void
+    {
+        $this->command('POST', '/url', ['url' => $url]);
+    }
+
+    public function click(string $css): void
+    {
+        $this->element($css, 'click', []);
+    }
+
+    public function type(string $css, string $text): void
+    {
+        $this->element($css, 'value', ['text' => $text]);
+    }
+
+    /** What the function body answers; arguments are in `arguments`. */
+    public function script(string $body, mixed ...$arguments): mixed
+    {
+        return $this->command('POST', '/execute/sync', ['script' => $body, 'args' => $arguments]);
+    }
+
+    /** What the promise of the function body comes to. */
+    public function promise(string $body, mixed ...$arguments): mixed
+    {
+        return $this->script("return (async () => { $body })()", ...$arguments);
+    }
+
+    /** Waits until the expression is true, and answers it. */
+    public function until(string $expression, string $what, float $seconds = 15): mixed
+    {
+        $deadline = microtime(true) + $seconds;
+        do {
+            $value = $this->script("return $expression");
+            if ($value) {
+                return $value;
+            }
+            usleep(50_000);
+        } while (microtime(true) < $deadline);
+        throw new RuntimeException("after $seconds s still not: $what. The page says:\n" . $this->script('return document.body.innerText'));
+    }
+
+    public function offline(bool $offline): void
+    {
+        $this->devtools('Network.enable', new \stdClass());
+        $this->devtools('Network.emulateNetworkConditions', [
+            'offline' => $offline, 'latency' => 0, 'downloadThroughput' => -1, 'uploadThroughput' => -1,
+        ]);
+    }
+
+    /** Requests to these addresses fail; an empty list lets all pass. */
+    public function block(string ...$patterns): void
+    {
+        $this->devtools('Network.enable', new \stdClass());
+        $this->devtools('Network.setBlockedURLs', ['urls' => $patterns]);
+    }
+
+    public function size(int $width, int $height, bool $phone): void
+    {
+        $this->devtools('Emulation.setDeviceMetricsOverride', [
+            'width' => $width, 'height' => $height, 'deviceScaleFactor' => 1, 'mobile' => $phone,
+        ]);
+    }
+
+    public function dark(bool $dark): void
+    {
+        $this->devtools('Emulation.setEmulatedMedia', [
+            'features' => [['name' => 'prefers-color-scheme', 'value' => $dark ? 'dark' : 'light']],
+        ]);
+    }
+
+    public function screenshot(string $path): void
+    {
+        file_put_contents($path, base64_decode($this->command('GET', '/screenshot'), true));
+    }
+
+    /** What the page wrote to its console as errors since the last call. */
+    public function errors(): array
+    {
+        $entries = $this->command('POST', '/se/log', ['type' => 'browser']);
+        return array_column(array_filter($entries, fn (array $entry): bool => $entry['level'] === 'SEVERE'), 'message');
+    }
+
+    public function quit(): void
+    {
+        $this->command('DELETE', '');
+    }
+
+    private function devtools(string $command, array|object $parameters): mixed
+    {
+        return $this->command('POST', '/goog/cdp/execute', ['cmd' => $command, 'params' => $parameters]);
+    }
+
+    private function element(string $css, string $action, array $data): void
+    {
+        $found = $this->command('POST', '/element', ['using' => 'css selector', 'value' => $css]);
+        $this->command('POST', "/element/{$found[self::ELEMENT]}/$action", $data);
+    }
+
+    private function command(string $method, string $path, ?array $data = null): mixed
+    {
+        return $this->call($method, $this->session . $path, $data);
+    }
+
+    private function call(string $method, string $path, ?array $data): mixed
+    {
+        curl_setopt_array($this->http, [
+            CURLOPT_URL => $this->driver . $path,
+            CURLOPT_CUSTOMREQUEST => $method,
+            CURLOPT_HTTPHEADER => ['Content-Type: application/json', 'Expect:'],
+            CURLOPT_POSTFIELDS => $data === null ? '' : json_encode((object) $data, JSON_THROW_ON_ERROR),
+            CURLOPT_RETURNTRANSFER => true,
+            CURLOPT_TIMEOUT => 60,
+        ]);
+        $answer = curl_exec($this->http);
+        if ($answer === false) {
+            throw new RuntimeException("$method $path: " . curl_error($this->http));
+        }
+        $value = json_decode($answer, true, flags: JSON_THROW_ON_ERROR)['value'];
+        if (isset($value['error'])) {
+            throw new RuntimeException("$method $path: {$value['error']}: {$value['message']}");
+        }
+        return $value;
+    }
+}
