@@ -68,6 +68,11 @@ if [ "$what" = install ] && [ ${#missing[@]} -gt 0 ] && have apt-get; then
     look
 fi
 
+# Not Debian's, but of the Rust that is there.
+if [ "$what-$for" = install-test ] && have rustup && ! { cargo fmt --version && cargo clippy --version; } >/dev/null 2>&1; then
+    rustup component add rustfmt clippy
+fi
+
 if [ ${#missing[@]} -gt 0 ]; then
     printf 'Missing, to %s:\n' "$([ "$for" = run ] && echo "build and run the example" || echo "run the tests")"
     printf '    %s\n' "${missing[@]}"
