@@ -37,9 +37,9 @@ wait_until() {
 
 ended() { ! alive "$1"; }
 
-# The hub is no child of ours: php-fpm leaves it alone, and it ends when its last php-fpm has gone. The name is compared
-# because a process id may by then belong to somebody else.
-hub_ended() { [ "$(cat "/proc/$keeper/comm" 2>/dev/null)" != push-hub ]; }
+# The hub is no child of ours, and it ends when its last php-fpm has gone. The name is compared because the process id may
+# by then belong to somebody else.
+hub_ended() { ! grep -qsa '^push-hub' "/proc/$keeper/cmdline"; }
 
 stop() {
     trap '' INT TERM HUP
@@ -96,7 +96,7 @@ fill() {
 fill push.ini ini/push.ini
 fill php-fpm.conf php-fpm.conf
 fill nginx.conf nginx.conf
-sed "s|/run/push/|$dir/|" examples/nginx/push-upstream.conf >"$dir/push-upstream.conf"
+sed "s|/run/push/|$dir/run/|" examples/nginx/push-upstream.conf >"$dir/push-upstream.conf"
 cp examples/nginx/push-locations.conf "$dir"
 # The leading colon keeps the directory where the distribution loads its own extensions from.
 export PHP_INI_SCAN_DIR=":$dir/ini"
