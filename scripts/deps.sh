@@ -33,7 +33,7 @@ look() {
     prefix=$(php_prefix)
     case $for in
         run)
-            have cc || missing+=("build-essential: a C compiler and linker")
+            have cc && have make || missing+=("build-essential: a C compiler, linker and make")
             libclang_found || missing+=("libclang-dev: reads PHP's headers when the extension is built")
             [ -n "$PHP" ] || missing+=("$prefix-cli: PHP 8.2 to 8.5 on the command line")
             [ -n "$PHP_FPM" ] || missing+=("$prefix-fpm: PHP behind nginx")
