@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::future::{pending, poll_fn};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +21,10 @@ use tokio::io::unix::AsyncFd;
 
 use crate::channel::{ChannelId, ThreadId};
 use crate::config::Config;
+use crate::control::Control;
 use crate::fanout::{Key, Mailbox, Seating};
+use crate::ingress::answer;
+use crate::ingress::rings::{self, Greeting};
 use crate::message::Position;
 use crate::readiness::watch;
 use crate::sequencer::{Event, Seats, Sequencer};
@@ -39,18 +42,27 @@ const EVENTS: usize = 256;
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 256 << 10;
 
+/// What kind of listener a socket was accepted on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum From {
+    Public,
+    Admin,
+    /// The attach socket.
+    Client,
+}
+
 /// What other threads put before an HTTP thread.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     pub(crate) mailbox: Arc<Mailbox>,
-    /// Accepted sockets, each with whether its listener is public.
-    accepted: Mutex<Vec<(OwnedFd, bool)>>,
+    /// Accepted sockets.
+    accepted: Mutex<Vec<(OwnedFd, From)>>,
     draining: AtomicBool,
 }
 
 impl Inbox {
-    pub(crate) fn deal(&self, socket: OwnedFd, public: bool) {
-        self.accepted.lock().expect("pushing to a list does not panic").push((socket, public));
+    pub(crate) fn deal(&self, socket: OwnedFd, from: From) {
+        self.accepted.lock().expect("pushing to a list does not panic").push((socket, from));
         self.mailbox.wake();
     }
 
@@ -73,6 +85,7 @@ pub(crate) struct HttpThread {
     engine: Arc<Sequencer>,
     config: Arc<Config>,
     inbox: Arc<Inbox>,
+    control: Option<Arc<Control>>,
     connections: Connections,
     seating: Seating,
     deadlines: Deadlines,
@@ -90,12 +103,14 @@ impl HttpThread {
         engine: Arc<Sequencer>,
         config: Arc<Config>,
         inbox: Arc<Inbox>,
+        control: Option<Arc<Control>>,
     ) -> std::io::Result<Self> {
         Ok(Self {
             id,
             engine,
             config,
             inbox,
+            control,
             connections: Connections::new()?,
             seating: Seating::default(),
             deadlines: Deadlines::new(),
@@ -161,8 +176,11 @@ impl HttpThread {
 
     fn adopt(&mut self) {
         let accepted = std::mem::take(&mut *self.inbox.accepted.lock().expect("pushing to a list does not panic"));
-        for (socket, public) in accepted {
-            if let Ok(key) = self.connections.insert(socket, public) {
+        for (socket, from) in accepted {
+            if from == From::Client {
+                let (engine, config, control) = (self.engine.clone(), self.config.clone(), self.control.clone());
+                tokio::task::spawn_local(serve_client(socket, engine, config, control));
+            } else if let Ok(key) = self.connections.insert(socket, from == From::Public) {
                 self.set_deadline(key, Some(self.config.header_timeout));
             }
         }
@@ -528,6 +546,22 @@ impl HttpThread {
 fn no_news(config: &Config, form: Form, position: Position, gap: bool) -> Reply {
     let location = &config.locations[usize::from(form.location)];
     long_poll::answer(location, form, std::iter::empty(), position, gap)
+}
+
+/// Serves who attached, or lets a PHP master lease the hub.
+async fn serve_client(socket: OwnedFd, engine: Arc<Sequencer>, config: Arc<Config>, control: Option<Arc<Control>>) {
+    match rings::greet(socket).await {
+        Ok(Greeting::Attach(client)) => {
+            client.serve(config.max_message_size, |call| answer(&engine, config.max_channel_id_length, call)).await;
+        }
+        Ok(Greeting::Lease { socket, protocol, build, config_hash }) => {
+            let Some(control) = control else { return };
+            if let Err(error) = control.grant(socket.as_fd(), (protocol, &build, config_hash)) {
+                tracing::warn!(%error, "a lease was not granted");
+            }
+        }
+        Err(rejected) => tracing::warn!("a connection to the attach socket was rejected: {rejected}"),
+    }
 }
 
 /// Waits until the set has something, and takes it.

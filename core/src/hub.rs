@@ -14,7 +14,8 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use crate::config::Config;
-use crate::http_thread::{HttpThread, Inbox};
+use crate::control::Control;
+use crate::http_thread::{From, HttpThread, Inbox};
 use crate::message::Position;
 use crate::readiness;
 use crate::sequencer::{Limits, Sequencer};
@@ -45,20 +46,27 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// Starts the threads. `start` is the first head: a position before it has a gap.
+    /// Starts the threads. `start` is the first head: a position before it has a gap. `control` is the line to the keeper;
+    /// without one nobody leases the hub, and its last position ends with it.
     ///
     /// # Errors
     /// The system refuses a thread, an epoll set or a timer.
-    pub fn start(config: Arc<Config>, sockets: Sockets, start: Position) -> io::Result<Self> {
+    pub fn start(
+        config: Arc<Config>,
+        sockets: Sockets,
+        start: Position,
+        control: Option<Arc<Control>>,
+    ) -> io::Result<Self> {
         let inboxes: Vec<Arc<Inbox>> = (0..config.threads).map(|_| Arc::default()).collect();
         let mailboxes = inboxes.iter().map(|inbox| inbox.mailbox.clone()).collect();
         let socket = config.socket.display().to_string();
-        let engine = Arc::new(Sequencer::new(limits(&config), mailboxes, start, socket));
+        let engine = Arc::new(Sequencer::new(limits(&config), mailboxes, start, socket, control.clone()));
         let (accepting, stop) = watch::channel(true);
         let (end, ended) = channel();
         let mut sockets = Some(sockets);
         for (id, inbox) in inboxes.iter().enumerate() {
             let (engine, config, inbox, end) = (engine.clone(), config.clone(), inbox.clone(), end.clone());
+            let control = control.clone();
             let acceptor = sockets.take().map(|sockets| (sockets, inboxes.clone(), stop.clone()));
             std::thread::Builder::new().name(format!("http-{id}")).spawn(move || {
                 let run = || {
@@ -68,7 +76,7 @@ impl Hub {
                             accept_all(sockets, inboxes, stop)?;
                             tokio::task::spawn_local(sweep(engine.clone()));
                         }
-                        HttpThread::new(id as u8, engine, config, inbox)?.run().await
+                        HttpThread::new(id as u8, engine, config, inbox, control)?.run().await
                     })
                 };
                 // Nobody listens when the hub was dropped instead of drained.
@@ -114,14 +122,14 @@ fn limits(config: &Config) -> Limits {
 }
 
 fn accept_all(sockets: Sockets, inboxes: Vec<Arc<Inbox>>, stop: watch::Receiver<bool>) -> io::Result<()> {
-    let listeners = sockets.listen.into_iter().map(|listener| (listener, true));
-    let listeners = listeners.chain(sockets.admin_listen.into_iter().map(|listener| (listener, false)));
-    for (listener, public) in listeners {
+    let of = |listeners: Vec<OwnedFd>, from: From| listeners.into_iter().map(move |listener| (listener, from));
+    let listeners = of(sockets.listen, From::Public).chain(of(sockets.admin_listen, From::Admin));
+    for (listener, from) in listeners.chain(of(sockets.attach, From::Client)) {
         let listener = readiness::watch(listener, Interest::READABLE)?;
         let inboxes = inboxes.clone();
         let mut turn = 0;
         tokio::task::spawn_local(accept(listener, stop.clone(), move |socket| {
-            inboxes[turn % inboxes.len()].deal(socket, public);
+            inboxes[turn % inboxes.len()].deal(socket, from);
             turn += 1;
         }));
     }

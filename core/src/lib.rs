@@ -1,35 +1,46 @@
-//! The engine of Push. The modules stand in the order in which a message meets them.
+//! The engine of Push. The modules stand in the order in which a message meets them:
+//! client, ring, ingress, sequencer, log, fan-out, transport; around them the processes that keep it running.
+//!
+//! Without the feature `hub` only what a client needs is built: no async runtime, no threads.
 #![deny(unsafe_code)]
 
+// The words everyone shares.
 pub mod call;
 pub mod channel;
 pub mod config;
-#[cfg(feature = "hub")]
-pub mod control;
 pub mod error;
-#[cfg_attr(not(feature = "hub"), allow(dead_code, reason = "one side of it is the keeper's and the hub's"))]
-pub mod keeper;
-#[cfg_attr(not(feature = "hub"), allow(dead_code, reason = "one side of it is the keeper's and the hub's"))]
-pub mod lease;
 pub mod message;
 
+// The calling side, and the wire.
+pub mod client;
+pub mod shm;
+
+// The hub.
+#[cfg(feature = "hub")]
+pub mod ingress;
+#[cfg(feature = "hub")]
+pub mod sequencer;
+#[cfg(feature = "hub")]
+mod log;
 #[cfg(feature = "hub")]
 mod fanout;
+#[cfg(feature = "hub")]
+mod transport;
 #[cfg(feature = "hub")]
 mod http_thread;
 #[cfg(feature = "hub")]
 pub mod hub;
 #[cfg(feature = "hub")]
-mod ingress;
+#[allow(unsafe_code, reason = "tokio's registration of descriptors is unsafe for types that may change theirs")]
+mod readiness;
+
+// The processes around it.
 #[cfg(feature = "hub")]
-mod log;
+pub mod control;
+#[cfg_attr(not(feature = "hub"), allow(dead_code, reason = "one side of it is the keeper's and the hub's"))]
+pub mod keeper;
+#[cfg_attr(not(feature = "hub"), allow(dead_code, reason = "one side of it is the keeper's and the hub's"))]
+pub mod lease;
 #[cfg_attr(not(feature = "hub"), allow(dead_code, reason = "one side of it is the keeper's and the hub's"))]
 #[allow(unsafe_code, reason = "fork, exec, signals, mapped memory and the descriptors a process starts with")]
 mod process;
-#[cfg(feature = "hub")]
-#[allow(unsafe_code, reason = "tokio's registration of descriptors is unsafe for types that may change theirs")]
-mod readiness;
-#[cfg(feature = "hub")]
-pub mod sequencer;
-#[cfg(feature = "hub")]
-mod transport;

@@ -67,7 +67,7 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewMessage<'a> {
     /// The body, 1..=`max_message_size` bytes or empty.
-    #[serde(borrow)]
+    #[serde(borrow, serialize_with = "in_one_piece")]
     pub payload: &'a [u8],
     /// How `payload` was given.
     pub kind: Kind,
@@ -79,6 +79,11 @@ pub struct NewMessage<'a> {
     pub ttl: Option<u32>,
     /// Whether subscribers that come later may have it.
     pub store: bool,
+}
+
+/// A slice of bytes is written byte by byte unless the format is told; what is written is the same.
+fn in_one_piece<S: serde::Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_bytes(bytes)
 }
 
 impl<'a> NewMessage<'a> {

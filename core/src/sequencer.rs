@@ -16,6 +16,7 @@ use smallvec::SmallVec;
 use crate::call::Status;
 use crate::channel::history::History;
 use crate::channel::{Channel, ChannelId, ChannelInfo, ChannelName, ChannelOptions, Directory, Entry, ThreadId};
+use crate::control::Control;
 use crate::error::{Error, Limit};
 use crate::fanout::Mailbox;
 use crate::log::{Address, Log, Record};
@@ -126,14 +127,22 @@ pub struct Sequencer {
     /// What `status` says of the process.
     started: Instant,
     socket: String,
+    /// Keeps the head for the hub that follows this one.
+    control: Option<Arc<Control>>,
 }
 
 impl Sequencer {
     /// An empty one for these HTTP threads, at most 64. `start` is the first head: nothing before it is known. `socket` is
     /// shown by `status`.
-    pub(crate) fn new(limits: Limits, mailboxes: Box<[Arc<Mailbox>]>, start: Position, socket: String) -> Self {
+    pub(crate) fn new(
+        limits: Limits,
+        mailboxes: Box<[Arc<Mailbox>]>,
+        start: Position,
+        socket: String,
+        control: Option<Arc<Control>>,
+    ) -> Self {
         let state = Mutex::new(State::new(limits, mailboxes.len(), start));
-        Self { state, mailboxes, started: Instant::now(), socket }
+        Self { state, mailboxes, started: Instant::now(), socket, control }
     }
 
     /// Publishes to the channel, which is created if need be.
@@ -144,6 +153,9 @@ impl Sequencer {
         let now = seconds();
         let mut state = self.enter();
         let (published, woken) = state.publish(now, channel, message)?;
+        if let Some(control) = &self.control {
+            control.position(published.position);
+        }
         drop(state);
         self.wake(woken);
         Ok(published)
@@ -198,12 +210,6 @@ impl Sequencer {
             memory: state.memory() as u64,
             position: state.head,
         }
-    }
-
-    /// `max_channel_id_length`
-    #[must_use]
-    pub fn channel_id_length(&self) -> usize {
-        self.enter().limits.channel_id_length
     }
 
     /// What the subscriber missed, or a seat in each of its channels. One step for the whole set, so that no publication

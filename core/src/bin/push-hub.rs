@@ -104,7 +104,9 @@ fn hub() -> ExitCode {
         }
     };
     keeper::log_to_stderr(config.log_level);
-    let hub = match Hub::start(Arc::new(config), Sockets { listen, admin_listen, attach }, start) {
+    let control = Arc::new(control);
+    let sockets = Sockets { listen, admin_listen, attach };
+    let hub = match Hub::start(Arc::new(config), sockets, start, Some(control.clone())) {
         Ok(hub) => hub,
         Err(error) => {
             control.failed(&format!("the hub cannot start its threads: {error}"));

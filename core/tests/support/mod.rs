@@ -55,7 +55,7 @@ pub fn hub_with(settings: &[(&str, &str)], locations: Option<&str>) -> TestHub {
     rustix::net::listen(&attach, 128).expect("a socket");
     let sockets = Sockets { listen: vec![public_socket], admin_listen: vec![admin_socket], attach: vec![attach] };
     let start = Position { time: 1_000, tag: 0 };
-    let hub = Hub::start(Arc::new(config), sockets, start).expect("threads");
+    let hub = Hub::start(Arc::new(config), sockets, start, None).expect("threads");
     TestHub { public, admin, hub: Some(hub), _directory: directory }
 }
 

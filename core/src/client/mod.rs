@@ -1,0 +1,522 @@
+//! The calling side of the wire: attaches to a hub, puts calls into the ring, waits for answers.
+//!
+//! Blocking, and every wait is bounded by the time-out; spawns nothing, so it is safe in a process that forks. It attaches
+//! at the first call. After the hub is gone it attaches to the next one with the same segment, whose unread calls are
+//! thereby replayed; after a fork the child leaves the segment to its parent and makes its own.
+
+mod attach;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::call::{Answer, Call, Outcome, Status};
+use crate::channel::{ChannelInfo, ChannelName, ChannelOptions, MAX_NAME};
+use crate::error::Error;
+use crate::message::{MAX_EVENT, MAX_PAYLOAD, NewMessage, Position, Published};
+use crate::shm::doorbell::{self, Line, Woken};
+use crate::shm::ring::{Consumer, Corrupt, Next, Producer};
+use crate::shm::segment::Segment;
+
+/// The longest pause after failures, unless `backoff` itself is longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Answers are short; a longer one is not from a hub.
+const LONGEST_REPLY: usize = 1 << 20;
+/// A buffer grown above this by one large message is given back.
+const KEPT_BUFFER: usize = 256 << 10;
+
+/// How to reach the hub and how long to wait for it.
+#[derive(Debug)]
+pub struct Options {
+    /// The path of its socket.
+    pub socket: PathBuf,
+    /// The same socket, opened `O_PATH` by a parent process: tried first, works whatever the path's directories allow.
+    pub inherited: Option<OwnedFd>,
+    /// The longest any call takes.
+    pub timeout: Duration,
+    /// The first pause after a failure; doubles to one second.
+    pub backoff: Duration,
+    /// Bytes of the request ring, rounded up to a power of two.
+    pub ring_size: u32,
+}
+
+/// A process's connection to the hub.
+#[derive(Debug)]
+pub struct Client {
+    options: Options,
+    link: Option<Link>,
+    /// Of the last acknowledged call.
+    number: u64,
+    pause: Option<Pause>,
+    /// The encoded call.
+    buffer: Vec<u8>,
+}
+
+/// After a failure acknowledged calls fail at once for a while, so that a stopped hub costs one time-out, not one per call.
+#[derive(Debug)]
+struct Pause {
+    until: Instant,
+    length: Duration,
+    error: Error,
+}
+
+/// The segment, and the hub that serves it, if one does.
+#[derive(Debug)]
+struct Link {
+    memfd: OwnedFd,
+    requests: Producer<Segment>,
+    replies: Consumer<Segment>,
+    segment: Segment,
+    hub: Option<Hub>,
+    /// Messages pushed since the hub was last rung.
+    unrung: u32,
+}
+
+#[derive(Debug)]
+struct Hub {
+    line: Line,
+    bell: OwnedFd,
+}
+
+/// Why a link cannot go on with a call.
+#[derive(Debug)]
+enum Stop {
+    /// The deadline is over.
+    TimedOut,
+    /// The hub is gone and has not acted on the call, which was taken out of the ring.
+    Unheard,
+    /// The hub is gone after it took the call.
+    Gone,
+    /// The hub wrote nonsense.
+    Corrupt(Corrupt),
+}
+
+impl From<Corrupt> for Stop {
+    fn from(corrupt: Corrupt) -> Self {
+        Self::Corrupt(corrupt)
+    }
+}
+
+/// The end of a call's time. The clock is first read when the call has to wait: most never do.
+#[derive(Debug)]
+struct Deadline {
+    timeout: Duration,
+    at: Option<Instant>,
+}
+
+impl Deadline {
+    fn after(timeout: Duration) -> Self {
+        Self { timeout, at: None }
+    }
+
+    fn at(&mut self) -> Instant {
+        *self.at.get_or_insert_with(|| Instant::now() + self.timeout)
+    }
+
+    fn missed(&self) -> Error {
+        Error::Timeout { milliseconds: self.timeout.as_millis() as u64 }
+    }
+}
+
+impl Client {
+    /// A client that attaches at its first call.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        Self { options, link: None, number: 0, pause: None, buffer: Vec::new() }
+    }
+
+    /// Changes the time-out of the calls to come.
+    pub fn set_timeout(&mut self, timeout: Duration) {
+        self.options.timeout = timeout;
+    }
+
+    /// Publishes and waits for the message's place.
+    ///
+    /// # Errors
+    /// What the hub refuses; [`Error::Timeout`] and [`Error::HubUnavailable`] may leave the outcome open.
+    pub fn publish(&mut self, channel: &str, message: &NewMessage<'_>) -> Result<Published, Error> {
+        check(channel, message)?;
+        match self.call(&Call::Publish { channel, message: *message })? {
+            Answer::Published(published) => Ok(published),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// Publishes without waiting: the message is in the ring, which survives this process and the hub.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] when the ring stays full, [`Error::HubUnavailable`] when there is no hub to attach it to. What only
+    /// the hub can know (a configured limit) is not reported here but logged by the hub.
+    pub fn publish_async(&mut self, channel: &str, message: &NewMessage<'_>) -> Result<(), Error> {
+        check(channel, message)?;
+        self.leave_if_forked();
+        let attached = self.link.as_ref().is_some_and(|link| link.hub.is_some());
+        let mut deadline = Deadline::after(self.options.timeout);
+        if self.paused() {
+            if attached {
+                // There may be room; if not, a stopped hub is not waited for a second time.
+                deadline.at = Some(Instant::now());
+            } else {
+                self.check_pause()?;
+            }
+        }
+        let call = self.encode(0, &Call::Publish { channel, message: *message });
+        let sent = self.exchange(&call, &mut deadline, |link, call, deadline| {
+            let start = link.send(call, deadline)?;
+            link.settle(call, start, deadline)
+        });
+        self.buffer = call;
+        match sent {
+            // Gone, but with the message: that is all we ask.
+            Ok(()) | Err(Failure::Open) => Ok(()),
+            Err(Failure::Known(error)) => Err(self.begin_pause(error)),
+        }
+    }
+
+    /// Creates a channel, or sets the options of an existing one anew; its name, an unguessable one if none was given.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub fn create_channel(&mut self, name: Option<&str>, options: ChannelOptions) -> Result<String, Error> {
+        name.map(named).transpose()?;
+        match self.call(&Call::CreateChannel { name, options })? {
+            Answer::Name(name) => Ok(name),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// Deletes a channel and tells its subscribers `message`; whether there was one.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub fn delete_channel(&mut self, channel: &str, message: Option<&[u8]>) -> Result<bool, Error> {
+        named(channel)?;
+        sized(message.unwrap_or_default())?;
+        match self.call(&Call::DeleteChannel { channel, message })? {
+            Answer::Deleted(existed) => Ok(existed),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// A channel's counters, if there is such a channel.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub fn channel_info(&mut self, channel: &str) -> Result<Option<ChannelInfo>, Error> {
+        named(channel)?;
+        match self.call(&Call::ChannelInfo { channel })? {
+            Answer::Info(info) => Ok(info),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// The head: the position after which everything is yet to come.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`], [`Error::HubUnavailable`]
+    pub fn position(&mut self) -> Result<Position, Error> {
+        match self.call(&Call::Position)? {
+            Answer::Position(position) => Ok(position),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// The hub's state.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`], [`Error::HubUnavailable`]
+    pub fn status(&mut self) -> Result<Status, Error> {
+        match self.call(&Call::Status)? {
+            Answer::Status(status) => Ok(status),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// Whether the hub answers within `timeout`. Asks also during the pause after a failure, and ends it.
+    pub fn ping(&mut self, timeout: Duration) -> bool {
+        self.leave_if_forked();
+        matches!(self.acknowledged(&Call::Ping, timeout), Ok(Answer::Pong))
+    }
+
+    fn call(&mut self, call: &Call<'_>) -> Result<Answer, Error> {
+        self.leave_if_forked();
+        self.check_pause()?;
+        self.acknowledged(call, self.options.timeout)
+    }
+
+    fn acknowledged(&mut self, call: &Call<'_>, timeout: Duration) -> Result<Answer, Error> {
+        self.number += 1;
+        let number = self.number;
+        let call = self.encode(number, call);
+        let answered = self.exchange(&call, &mut Deadline::after(timeout), |link, call, deadline| {
+            let start = link.send(call, deadline)?;
+            link.await_reply(number, start, deadline)
+        });
+        self.buffer = call;
+        match answered {
+            Ok(outcome) => {
+                self.pause = None;
+                outcome
+            }
+            Err(Failure::Known(error)) => Err(self.begin_pause(error)),
+            Err(Failure::Open) => {
+                let text = "the hub ended during the call: whether it took effect is open";
+                Err(self.begin_pause(Error::HubUnavailable(text.to_owned())))
+            }
+        }
+    }
+
+    /// The call as it travels, in the buffer that the caller puts back.
+    fn encode(&mut self, number: u64, call: &Call<'_>) -> Vec<u8> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.clear();
+        buffer.shrink_to(KEPT_BUFFER);
+        // The tuple is `call::Request`, borrowed.
+        postcard::to_extend(&(number, call), buffer).expect("calls are plain data and a Vec grows")
+    }
+
+    /// In a forked child the link is the parent's: the descriptors are closed, nothing is shut down or written.
+    fn leave_if_forked(&mut self) {
+        if self.link.as_ref().is_some_and(|link| !link.segment.is_ours()) {
+            self.link = None;
+            self.pause = None;
+        }
+    }
+
+    fn paused(&self) -> bool {
+        self.pause.as_ref().is_some_and(|pause| Instant::now() < pause.until)
+    }
+
+    /// Fails at once while the hub is left alone after a failure.
+    fn check_pause(&mut self) -> Result<(), Error> {
+        if !self.paused() {
+            return Ok(());
+        }
+        let Some(pause) = &self.pause else { return Ok(()) };
+        let worth_trying = match &mut self.link {
+            // It has taken what made us give up: it runs again.
+            Some(link) if link.hub.is_some() => link.has_caught_up().unwrap_or(false),
+            // A hub that is not there refuses at once, so asking costs nothing. One that did not answer would again.
+            _ => matches!(pause.error, Error::HubUnavailable(_)),
+        };
+        if worth_trying { Ok(()) } else { Err(pause.error.clone()) }
+    }
+
+    /// Leaves the hub alone for a while, after an error that says it does not serve us.
+    fn begin_pause(&mut self, error: Error) -> Error {
+        if !matches!(error, Error::Timeout { .. } | Error::HubUnavailable(_)) {
+            return error;
+        }
+        let first = self.options.backoff;
+        let now = Instant::now();
+        let length = match &self.pause {
+            // Failures within a pause do not lengthen it.
+            Some(pause) if now < pause.until => return error,
+            Some(pause) => (pause.length * 2).min(LONGEST_PAUSE.max(first)),
+            None => first,
+        };
+        self.pause = Some(Pause { until: now + length, length, error: error.clone() });
+        error
+    }
+
+    /// Attaches if need be and lets `attempt` send the encoded call. When the hub turns out to have gone before it heard the
+    /// call, the next hub is asked, once.
+    fn exchange<T>(
+        &mut self,
+        call: &[u8],
+        deadline: &mut Deadline,
+        mut attempt: impl FnMut(&mut Link, &[u8], &mut Deadline) -> Result<T, Stop>,
+    ) -> Result<T, Failure> {
+        let mut again = true;
+        loop {
+            let link = self.attached(deadline).map_err(Failure::Known)?;
+            let stop = match attempt(link, call, deadline) {
+                Ok(done) => return Ok(done),
+                Err(stop) => stop,
+            };
+            let error = match stop {
+                Stop::Unheard if again => {
+                    again = false;
+                    continue;
+                }
+                Stop::Unheard => Error::HubUnavailable("the hub ended, and so did the next one".to_owned()),
+                Stop::Gone => return Err(Failure::Open),
+                Stop::TimedOut => deadline.missed(),
+                Stop::Corrupt(corrupt) => {
+                    self.link = None;
+                    Error::HubUnavailable(format!("the hub destroyed the ring: {corrupt}"))
+                }
+            };
+            return Err(Failure::Known(error));
+        }
+    }
+}
+
+/// How an exchange failed.
+#[derive(Debug)]
+enum Failure {
+    /// Whether the call took effect is open: the hub took it and is gone.
+    Open,
+    /// Anything else.
+    Known(Error),
+}
+
+impl Link {
+    /// Puts the call into the ring and tells the hub; where the call begins.
+    fn send(&mut self, call: &[u8], deadline: &mut Deadline) -> Result<u64, Stop> {
+        let start = self.requests.head();
+        let mut sent = 0;
+        while !self.requests.push(call, &mut sent)? {
+            self.tell_hub();
+            self.requests.want_room();
+            if self.requests.push(call, &mut sent)? {
+                break;
+            }
+            self.drain_replies(0)?;
+            match self.wait(deadline) {
+                Woken::Perhaps => {}
+                Woken::TimedOut => return Err(Stop::TimedOut),
+                Woken::Gone => return Err(self.lost(start, false)),
+            }
+        }
+        self.tell_hub();
+        Ok(start)
+    }
+
+    /// For a call without answer: makes sure that a hub has it, or will.
+    fn settle(&mut self, call: &[u8], start: u64, deadline: &mut Deadline) -> Result<(), Stop> {
+        // Looking costs a system call, as much as ringing did. Without a ring the hub is awake, or was killed awake: look
+        // after 1, 2, 4 ... messages, so that neither a burst gets slow nor a dead hub's ring fills.
+        let look = self.unrung == 0 || self.unrung.is_power_of_two() || self.unrung.is_multiple_of(256);
+        if look && self.hub.as_ref().is_none_or(|hub| doorbell::hung_up(hub.line.as_fd())) {
+            return Err(self.lost(start, true));
+        }
+        // The hub holds the beginning of a streamed message in memory of its own, so the ring would not survive it.
+        while self.requests.layout().streams(call.len()) && !self.has_caught_up()? {
+            self.requests.want_room();
+            if self.has_caught_up()? {
+                break;
+            }
+            self.drain_replies(0)?;
+            match self.wait(deadline) {
+                Woken::Perhaps => {}
+                Woken::TimedOut => return Err(Stop::TimedOut),
+                Woken::Gone => return Err(self.lost(start, true)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the answer with this number.
+    fn await_reply(&mut self, number: u64, start: u64, deadline: &mut Deadline) -> Result<Outcome, Stop> {
+        loop {
+            if let Some(outcome) = self.drain_replies(number)? {
+                return Ok(outcome);
+            }
+            if !self.replies.want_data()? {
+                continue;
+            }
+            let woken = self.wait(deadline);
+            if woken == Woken::Perhaps {
+                continue;
+            }
+            self.replies.awake();
+            // It may have answered at the last moment.
+            return match self.drain_replies(number)? {
+                Some(outcome) => Ok(outcome),
+                None if woken == Woken::TimedOut => Err(Stop::TimedOut),
+                None => Err(self.lost(start, true)),
+            };
+        }
+    }
+
+    /// Reads all replies there are and gives the one with this number. Others are answers to calls that timed out.
+    fn drain_replies(&mut self, number: u64) -> Result<Option<Outcome>, Stop> {
+        let mut wanted = None;
+        loop {
+            match self.replies.next(LONGEST_REPLY)? {
+                Next::Empty => break,
+                Next::Part | Next::TooLong(..) => {}
+                Next::Message(bytes) => {
+                    let reply = postcard::take_from_bytes::<u64>(bytes).ok();
+                    if let Some((_, outcome)) = reply.filter(|(found, _)| *found == number) {
+                        wanted = Some(postcard::from_bytes(outcome).unwrap_or_else(|_| Err(nonsense())));
+                    }
+                }
+            }
+            self.replies.release();
+        }
+        // The hub reads no requests while it has no room for its replies.
+        if self.replies.producer_waits(true)
+            && let Some(hub) = &self.hub
+        {
+            doorbell::ring(hub.bell.as_fd());
+        }
+        Ok(wanted)
+    }
+
+    /// Rings if the hub sleeps.
+    fn tell_hub(&mut self) {
+        let Some(hub) = &self.hub else { return };
+        if self.requests.consumer_waits() {
+            doorbell::ring(hub.bell.as_fd());
+            self.unrung = 0;
+        } else {
+            self.unrung = self.unrung.wrapping_add(1);
+        }
+    }
+
+    fn wait(&mut self, deadline: &mut Deadline) -> Woken {
+        self.hub.as_mut().map_or(Woken::Gone, |hub| hub.line.wait(deadline.at()))
+    }
+
+    fn has_caught_up(&mut self) -> Result<bool, Corrupt> {
+        Ok(self.requests.consumed()? == self.requests.head())
+    }
+
+    /// The hub is gone. Unless it took the call that begins at `start`, the call is taken out of the ring; what lies before
+    /// it stays for the next hub.
+    fn lost(&mut self, start: u64, complete: bool) -> Stop {
+        self.hub = None;
+        match self.has_caught_up() {
+            Ok(true) if complete => Stop::Gone,
+            Ok(_) => self.requests.retract(start).map_or_else(Stop::Corrupt, |()| Stop::Unheard),
+            Err(corrupt) => Stop::Corrupt(corrupt),
+        }
+    }
+}
+
+fn named(channel: &str) -> Result<(), Error> {
+    ChannelName::new(channel.as_bytes(), MAX_NAME)?;
+    Ok(())
+}
+
+fn sized(bytes: &[u8]) -> Result<(), Error> {
+    if bytes.len() > MAX_PAYLOAD {
+        return Err(Error::TooLarge { len: bytes.len() as u64, limit: MAX_PAYLOAD as u64 });
+    }
+    Ok(())
+}
+
+/// What no hub would take. Of a call without answer this is the only chance to say so.
+fn check(channel: &str, message: &NewMessage<'_>) -> Result<(), Error> {
+    named(channel)?;
+    sized(message.payload)?;
+    for (what, text) in [("name", message.event), ("id", message.event_id)] {
+        let Some(text) = text else { continue };
+        if text.len() > MAX_EVENT {
+            let len = text.len();
+            return Err(Error::InvalidArgument(format!(
+                "the event {what} is {len} bytes long, allowed are {MAX_EVENT}"
+            )));
+        }
+        if text.contains(['\r', '\n', '\0']) {
+            return Err(Error::InvalidArgument(format!("the event {what} must not contain line breaks or NUL bytes")));
+        }
+    }
+    Ok(())
+}
+
+fn nonsense() -> Error {
+    Error::HubUnavailable("the hub gave an answer that does not fit the call".to_owned())
+}

@@ -1,0 +1,22 @@
+//! What the calls of an attached client do.
+
+use crate::call::{Answer, Call, Outcome};
+use crate::channel::ChannelName;
+use crate::sequencer::Sequencer;
+
+/// Carries one call to the engine. `longest` is `max_channel_id_length`.
+pub(crate) fn answer(engine: &Sequencer, longest: usize, call: Call<'_>) -> Outcome {
+    let name = |text: &str| ChannelName::new(text.as_bytes(), longest);
+    Ok(match call {
+        Call::Publish { channel, message } => Answer::Published(engine.publish(&name(channel)?, &message)?),
+        Call::CreateChannel { name: wanted, options } => {
+            let created = engine.create_channel(wanted.map(name).transpose()?, options)?;
+            Answer::Name(created.to_string())
+        }
+        Call::DeleteChannel { channel, message } => Answer::Deleted(engine.delete_channel(&name(channel)?, message)),
+        Call::ChannelInfo { channel } => Answer::Info(engine.channel_info(&name(channel)?)),
+        Call::Position => Answer::Position(engine.head()),
+        Call::Status => Answer::Status(engine.status()),
+        Call::Ping => Answer::Pong,
+    })
+}

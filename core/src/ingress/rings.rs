@@ -1,0 +1,398 @@
+//! Messages from other processes: who attaches is checked, its ring mapped, its calls carried to the engine.
+//!
+//! One task per client, on an HTTP thread. It never waits for the client: without room for a reply it reads no further
+//! requests, and it leaves the thread to others after a bounded number of frames. What the client writes is input from a
+//! stranger; a client that writes nonsense is dropped, and the log says so.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::task::Poll;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{
+    self, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    sockopt,
+};
+use tokio::io::unix::AsyncFd;
+use tracing::{debug, warn};
+
+use crate::call::{Call, Hello, Outcome, PROTOCOL, Request, Welcome};
+use crate::channel::MAX_NAME;
+use crate::error::Error;
+use crate::message::MAX_EVENT;
+use crate::shm::doorbell;
+use crate::shm::ring::{Consumer, Corrupt, Next, Producer};
+use crate::shm::segment::{Invalid, Segment};
+
+/// Frames read in one go before other tasks of the thread have their turn; among them the fan-out of what was read.
+const BATCH: usize = 64;
+/// Who connects must say what it wants within this time.
+const HELLO: Duration = Duration::from_secs(2);
+/// Bytes of the longest [`Hello`], and descriptors looked at; the kernel closes those in excess.
+const HELLO_BYTES: usize = 512;
+const HELLO_FDS: usize = 2;
+/// What a call holds beside the payload, at most: numbers, names, an owner.
+const ENVELOPE: usize = 2 * (MAX_NAME + 2 * MAX_EVENT) + 128;
+
+/// Who is at the other end, according to the kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// Its process when it connected.
+    pub pid: i32,
+    /// Its user when it connected.
+    pub uid: u32,
+}
+
+/// What a connection to the attach socket wants.
+#[derive(Debug)]
+pub enum Greeting {
+    /// To make calls.
+    Attach(Attachment),
+    /// To keep the hub running: [`Hello::Lease`].
+    Lease {
+        /// The connection, without unread datagrams.
+        socket: OwnedFd,
+        /// Of the master.
+        protocol: u16,
+        /// Of the master.
+        build: String,
+        /// Of the master.
+        config_hash: u64,
+    },
+}
+
+/// Why a connection came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Rejected {
+    /// The peer closed it, or the kernel failed.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// Silence.
+    #[error("it sent no hello for {} s", HELLO.as_secs())]
+    Silent,
+    /// Not a [`Hello`].
+    #[error("its first datagram is no hello")]
+    Undecodable,
+    /// Another build.
+    #[error("it speaks protocol {0}, this hub speaks {PROTOCOL}")]
+    Protocol(u16),
+    /// None, or too many.
+    #[error("it sent {0} descriptors instead of one")]
+    Descriptors(usize),
+    /// Not a segment.
+    #[error(transparent)]
+    Segment(#[from] Invalid),
+    /// A segment whose rings cannot be.
+    #[error("its ring is destroyed: {0}")]
+    Ring(#[from] Corrupt),
+}
+
+impl From<Errno> for Rejected {
+    fn from(errno: Errno) -> Self {
+        Self::Io(errno.into())
+    }
+}
+
+/// Reads what a new connection wants and checks what it brings. A client that is refused is told why.
+///
+/// # Errors
+/// [`Rejected`]; the connection is closed.
+pub async fn greet(socket: OwnedFd) -> Result<Greeting, Rejected> {
+    let socket = doorbell::watched(socket)?;
+    let first = tokio::time::timeout(HELLO, first_datagram(&socket));
+    let (hello, descriptors) = first.await.map_err(|_| Rejected::Silent)??;
+    match postcard::from_bytes(&hello).map_err(|_| Rejected::Undecodable)? {
+        Hello::Lease { protocol, build, config_hash } => {
+            Ok(Greeting::Lease { socket: socket.into_inner(), protocol, build, config_hash })
+        }
+        Hello::Attach { protocol } => match attach(protocol, descriptors) {
+            Ok((requests, replies)) => {
+                let bell = doorbell::bell()?;
+                let welcome = Welcome { protocol: PROTOCOL, refusal: None };
+                send_welcome(socket.as_fd(), &welcome, Some(bell.as_fd()))?;
+                let bell = doorbell::watched(bell)?;
+                let peer = peer(socket.as_fd())?;
+                Ok(Greeting::Attach(Attachment {
+                    requests,
+                    replies,
+                    reply: Reply::default(),
+                    bell,
+                    socket,
+                    peer,
+                    refused: 0,
+                }))
+            }
+            Err(rejected) => {
+                let refusal = Some(match rejected {
+                    Rejected::Protocol(found) => Error::Incompatible { found, expected: PROTOCOL },
+                    ref other => Error::InvalidArgument(other.to_string()),
+                });
+                send_welcome(socket.as_fd(), &Welcome { protocol: PROTOCOL, refusal }, None)?;
+                Err(rejected)
+            }
+        },
+    }
+}
+
+async fn first_datagram(socket: &AsyncFd<OwnedFd>) -> Result<(Vec<u8>, Vec<OwnedFd>), Rejected> {
+    loop {
+        let mut ready = socket.readable().await?;
+        let mut bytes = vec![0; HELLO_BYTES];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(HELLO_FDS))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+        match net::recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags) {
+            Ok(received) if received.bytes == 0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+            Ok(received) => {
+                bytes.truncate(received.bytes);
+                let descriptors = control.drain().filter_map(|message| match message {
+                    RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+                    _ => None,
+                });
+                return Ok((bytes, descriptors.flatten().collect()));
+            }
+            Err(Errno::AGAIN) => ready.clear_ready(),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+fn attach(protocol: u16, descriptors: Vec<OwnedFd>) -> Result<(Consumer<Segment>, Producer<Segment>), Rejected> {
+    if protocol != PROTOCOL {
+        return Err(Rejected::Protocol(protocol));
+    }
+    let [memfd] = <[OwnedFd; 1]>::try_from(descriptors).map_err(|all| Rejected::Descriptors(all.len()))?;
+    let segment = Segment::adopt(&memfd)?;
+    let requests = Consumer::new(segment.clone(), segment.requests())?;
+    let replies = Producer::new(segment.clone(), segment.replies())?;
+    Ok((requests, replies))
+}
+
+fn send_welcome(socket: BorrowedFd<'_>, welcome: &Welcome, bell: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let bytes = postcard::to_stdvec(welcome).map_err(io::Error::other)?;
+    let descriptors: Vec<_> = bell.into_iter().collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() {
+        control.push(SendAncillaryMessage::ScmRights(&descriptors));
+    }
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    net::sendmsg(socket, &[IoSlice::new(&bytes)], &mut control, flags)?;
+    Ok(())
+}
+
+fn peer(socket: BorrowedFd<'_>) -> io::Result<Peer> {
+    let credentials = sockopt::socket_peercred(socket)?;
+    Ok(Peer { pid: credentials.pid.as_raw_pid(), uid: credentials.uid.as_raw() })
+}
+
+/// An attached client.
+#[derive(Debug)]
+pub struct Attachment {
+    // The rings before the socket: a client that sees the socket closed may take its segment to the next hub.
+    requests: Consumer<Segment>,
+    replies: Producer<Segment>,
+    reply: Reply,
+    bell: AsyncFd<OwnedFd>,
+    socket: AsyncFd<OwnedFd>,
+    peer: Peer,
+    /// Calls that were refused without the client's asking for an answer.
+    refused: u64,
+}
+
+/// The reply that is being written.
+#[derive(Debug, Default)]
+struct Reply {
+    bytes: Vec<u8>,
+    sent: usize,
+    pending: bool,
+}
+
+/// Why the service of a client ended other than by its end.
+#[derive(Debug, thiserror::Error)]
+enum Misuse {
+    #[error("its ring is destroyed: {0}")]
+    Ring(#[from] Corrupt),
+    #[error("it sent something that is no call")]
+    Call,
+    #[error("it sent a datagram beside the ring")]
+    Datagram,
+}
+
+/// How far a batch came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    More,
+    /// The ring is empty.
+    Idle,
+    /// There is no room for a reply.
+    Blocked,
+}
+
+/// What woke us.
+enum Heard {
+    Bell,
+    Gone,
+    Datagram,
+}
+
+impl Attachment {
+    /// Who it is.
+    #[must_use]
+    pub fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// Carries its calls to `engine` until it is gone or misbehaves. Publications above `max_message_size` bytes are refused
+    /// without being kept.
+    pub async fn serve(mut self, max_message_size: u64, mut engine: impl FnMut(Call<'_>) -> Outcome) {
+        let Peer { pid, uid } = self.peer;
+        debug!(pid, uid, "client attached");
+        match self.work(max_message_size, &mut engine).await {
+            Ok(()) => debug!(pid, uid, "client gone"),
+            Err(misuse) => warn!(pid, uid, "client dropped: {misuse}"),
+        }
+    }
+
+    async fn work(&mut self, limit: u64, engine: &mut impl FnMut(Call<'_>) -> Outcome) -> Result<(), Misuse> {
+        loop {
+            match self.batch(limit, engine)? {
+                Progress::More => {
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                Progress::Idle if !self.requests.want_data()? => continue,
+                Progress::Idle | Progress::Blocked => {}
+            }
+            match self.hear().await {
+                Heard::Bell => {}
+                Heard::Datagram => return Err(Misuse::Datagram),
+                Heard::Gone => return self.rest(limit, engine).await,
+            }
+        }
+    }
+
+    /// What a client has committed before its end is acted on. Nobody reads replies any more.
+    async fn rest(&mut self, limit: u64, engine: &mut impl FnMut(Call<'_>) -> Outcome) -> Result<(), Misuse> {
+        // Somebody else may hold the memfd and go on writing: more than the ring held is not the client's.
+        for _ in 0..=self.requests.layout().capacity / size_of::<u64>() / BATCH {
+            self.reply.pending = false;
+            if self.batch(limit, engine)? == Progress::Idle {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    fn batch(&mut self, limit: u64, engine: &mut impl FnMut(Call<'_>) -> Outcome) -> Result<Progress, Misuse> {
+        let mut progress = Progress::More;
+        for _ in 0..BATCH {
+            if !self.push_reply()? {
+                return Ok(Progress::Blocked);
+            }
+            let (number, outcome) = match self.requests.next(limit as usize + ENVELOPE)? {
+                Next::Empty => {
+                    progress = Progress::Idle;
+                    break;
+                }
+                Next::Part => continue,
+                Next::Message(bytes) => {
+                    let (number, call): Request<'_> = postcard::from_bytes(bytes).map_err(|_| Misuse::Call)?;
+                    (number, engine(call))
+                }
+                Next::TooLong(beginning, len) => {
+                    let (number, len) = claimed(beginning, len)?;
+                    (number, Err(Error::TooLarge { len, limit }))
+                }
+            };
+            // Before the reply: a hub killed in between would leave a call that was answered in the ring, for the next hub.
+            self.requests.release();
+            self.answer(number, outcome)?;
+        }
+        if self.requests.producer_waits(progress == Progress::Idle) {
+            doorbell::nudge(self.socket.as_fd());
+        }
+        Ok(progress)
+    }
+
+    fn answer(&mut self, number: u64, outcome: Outcome) -> Result<(), Misuse> {
+        if number == 0 {
+            if let Err(error) = outcome {
+                self.refused += 1;
+                // A script that makes the same mistake in a loop must not fill the log.
+                if self.refused.is_power_of_two() {
+                    let Peer { pid, uid } = self.peer;
+                    warn!(pid, uid, refused = self.refused, "a call without acknowledgement was refused: {error}");
+                }
+            }
+            return Ok(());
+        }
+        let mut bytes = std::mem::take(&mut self.reply.bytes);
+        bytes.clear();
+        let bytes = postcard::to_extend(&(number, outcome), bytes).map_err(|_| Misuse::Call)?;
+        self.reply = Reply { bytes, sent: 0, pending: true };
+        self.push_reply()?;
+        Ok(())
+    }
+
+    /// False: there is no room for it yet; the client will ring when there is.
+    fn push_reply(&mut self) -> Result<bool, Corrupt> {
+        if !self.reply.pending {
+            return Ok(true);
+        }
+        let mut done = self.replies.push(&self.reply.bytes, &mut self.reply.sent)?;
+        if !done {
+            self.replies.want_room();
+            done = self.replies.push(&self.reply.bytes, &mut self.reply.sent)?;
+        }
+        if self.replies.consumer_waits() {
+            doorbell::nudge(self.socket.as_fd());
+        }
+        self.reply.pending = !done;
+        Ok(done)
+    }
+
+    /// Waits for the bell or for the end of the client.
+    async fn hear(&mut self) -> Heard {
+        poll_fn(|cx| {
+            // The counter of the bell is never read: each ring is an edge of its own.
+            match self.bell.poll_read_ready(cx) {
+                Poll::Ready(Ok(mut ready)) => {
+                    ready.clear_ready();
+                    return Poll::Ready(Heard::Bell);
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(Heard::Gone),
+                Poll::Pending => {}
+            }
+            loop {
+                match self.socket.poll_read_ready(cx) {
+                    Poll::Ready(Ok(mut ready)) => match net::recv(&self.socket, &mut [0_u8; 1], RecvFlags::DONTWAIT) {
+                        Err(Errno::AGAIN) => ready.clear_ready(),
+                        Err(Errno::INTR) => {}
+                        Ok((_, 0)) | Err(_) => return Poll::Ready(Heard::Gone),
+                        Ok(_) => return Poll::Ready(Heard::Datagram),
+                    },
+                    Poll::Ready(Err(_)) => return Poll::Ready(Heard::Gone),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await
+    }
+}
+
+/// Number and payload length of a publication of which only the beginning was kept; of another call its whole length.
+fn claimed(beginning: &[u8], len: usize) -> Result<(u64, u64), Misuse> {
+    let (number, call) = postcard::take_from_bytes::<u64>(beginning).map_err(|_| Misuse::Call)?;
+    // `Call::Publish`, as postcard writes it: the variant, the channel's name, the payload's length.
+    let payload = match postcard::take_from_bytes::<(u32, &str, u64)>(call) {
+        Ok(((0, _, payload), _)) => payload,
+        _ => len as u64,
+    };
+    Ok((number, payload))
+}
