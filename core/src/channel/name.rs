@@ -62,6 +62,14 @@ impl ChannelName {
     /// # Errors
     /// [`InvalidName`] says what is wrong with it.
     pub fn new(bytes: &[u8], limit: usize) -> Result<Self, InvalidName> {
+        Self::check(bytes, limit).map(|name| Self(name.into()))
+    }
+
+    /// As [`ChannelName::new`], for a caller that only passes the name on.
+    ///
+    /// # Errors
+    /// [`InvalidName`] says what is wrong with it.
+    pub fn check(bytes: &[u8], limit: usize) -> Result<&str, InvalidName> {
         if bytes.is_empty() {
             return Err(InvalidName::Empty);
         }
@@ -78,7 +86,7 @@ impl ChannelName {
         if name == "ALL" || name.contains('*') {
             return Err(InvalidName::Reserved(name.to_owned()));
         }
-        Ok(Self(name.into()))
+        Ok(name)
     }
 }
 
