@@ -1,1 +1,178 @@
-//! The PHP extension `push`.
+//! The PHP extension `push`: module, startup, shutdown.
+//!
+//! It gives PHP the functions of [`functions`] over a client of `push-core`, and lets the master of FPM start the hub.
+//! Nothing about messages or channels is decided here. There is no module shutdown: it runs in every worker that ends
+//! and in processes that never had a hub of their own.
+#![deny(unsafe_code)]
+
+mod convert;
+mod functions;
+mod hub;
+#[allow(unsafe_code, reason = "INI entries are tables of pointers")]
+mod ini;
+#[allow(unsafe_code, reason = "the layer over the Zend API")]
+mod zend;
+
+use std::cell::Cell;
+use std::ffi::c_int;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use ext_php_rs::builders::ModuleBuilder;
+use ext_php_rs::zend::{ModuleEntry, ModuleGlobal, ModuleGlobals, StaticModuleEntry, php_sapi_name};
+use push_core::client::Client;
+
+/// What one thread of PHP has.
+#[derive(Default)]
+pub struct Globals {
+    outcome: zend::Parked,
+    client: Cell<Option<Client>>,
+    timeout: Cell<Option<Duration>>,
+}
+
+impl ModuleGlobal for Globals {}
+
+static GLOBALS: ModuleGlobals<Globals> = ModuleGlobals::new();
+
+/// What PHP asks the loaded file for.
+#[allow(unsafe_code, reason = "PHP finds the module by this name")]
+#[unsafe(no_mangle)]
+pub extern "C" fn get_module() -> *mut ModuleEntry {
+    static MODULE: StaticModuleEntry = StaticModuleEntry::new();
+    MODULE.get_or_init(|| {
+        let builder = ModuleBuilder::new("push", env!("CARGO_PKG_VERSION"))
+            .globals(&GLOBALS)
+            .startup_function(startup)
+            .info_function(info);
+        #[expect(clippy::expect_used, reason = "fails only for a name or version with a NUL byte")]
+        let (mut entry, _, mut owned) = builder.try_into().expect("no NUL byte");
+        (owned.functions, owned.arg_info) = zend::function_table(functions::FUNCTIONS);
+        entry.functions = owned.functions.as_ptr();
+        (entry, owned)
+    })
+}
+
+/// MINIT.
+extern "C" fn startup(_: c_int, module: c_int) -> c_int {
+    // Ours alone: another extension written in Rust has its own. The default hook's backtrace costs 140 ms.
+    std::panic::set_hook(Box::new(|panic| eprintln!("push: internal error: {panic}")));
+    let started = catch_unwind(AssertUnwindSafe(|| {
+        ini::register(module);
+        convert::register_classes()?;
+        if !ini::short_names() {
+            zend::remove_function(functions::SHORT_NAME);
+        }
+        if php_sapi_name().as_deref() == Some("fpm-fcgi") && fpm_serves() {
+            hub::start();
+        }
+        Ok::<_, String>(())
+    }));
+    match started {
+        Ok(Ok(())) => zend::SUCCESS,
+        Ok(Err(error)) => {
+            zend::warn_at_start(&format!("push: {error}"));
+            zend::FAILURE
+        }
+        Err(_) => zend::FAILURE,
+    }
+}
+
+/// MINFO.
+extern "C" fn info(module: *mut ModuleEntry) {
+    let rows = catch_unwind(|| {
+        let [hub, socket] = hub::info();
+        [("version", env!("CARGO_PKG_VERSION").to_owned()), hub, socket]
+    });
+    zend::info(module, rows.as_ref().map_or(&[], |rows| rows.as_slice()));
+}
+
+/// Whether this FPM is going to serve; `-t` and the like start the modules too, and end.
+fn fpm_serves() -> bool {
+    std::fs::read("/proc/self/cmdline").is_ok_and(|line| serves(line.split(|byte| *byte == 0).skip(1)))
+}
+
+/// Reads the arguments as FPM's `php_getopt` does. What it does not know ends FPM with its usage.
+fn serves<'a>(mut arguments: impl Iterator<Item = &'a [u8]>) -> bool {
+    while let Some(argument) = arguments.next() {
+        if let Some(long) = argument.strip_prefix(b"--") {
+            let mut parts = long.splitn(2, |byte| *byte == b'=');
+            match parts.next() {
+                Some(b"nodaemonize" | b"daemonize" | b"force-stderr" | b"allow-to-run-as-root" | b"no-php-ini") => {}
+                Some(b"php-ini" | b"define" | b"fpm-config" | b"prefix" | b"pid") => {
+                    if parts.next().is_none() {
+                        arguments.next();
+                    }
+                }
+                _ => return false,
+            }
+        } else if let Some(flags) = argument.strip_prefix(b"-") {
+            for (at, flag) in flags.iter().enumerate() {
+                match flag {
+                    b'n' | b'R' | b'D' | b'F' | b'O' | b'e' => {}
+                    b'c' | b'd' | b'y' | b'p' | b'g' => {
+                        if at + 1 == flags.len() {
+                            arguments.next();
+                        }
+                        break;
+                    }
+                    _ => return false,
+                }
+            }
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::serves;
+
+    fn line(text: &str) -> bool {
+        serves(text.split(' ').map(str::as_bytes))
+    }
+
+    #[test]
+    fn commands_that_serve() {
+        for text in [
+            "",
+            "-F",
+            "-nF",
+            "-y /etc/t.conf -F",
+            "-y/etc/t.conf",
+            "-d push.threads=1 -R",
+            "--nodaemonize",
+            "--fpm-config /etc/t.conf -O",
+            "--fpm-config=/x",
+            "-c -t",
+            "-ROF",
+        ] {
+            assert!(line(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn commands_that_only_look() {
+        for text in [
+            "-t",
+            "-tt",
+            "-i",
+            "-m",
+            "-v",
+            "-h",
+            "-?",
+            "--test",
+            "--info",
+            "--modules",
+            "--version",
+            "--help",
+            "--usage",
+            "-Rt",
+            "-y /etc/t.conf -t",
+            "--fpm-config /x --test",
+            "-x",
+            "-nv",
+        ] {
+            assert!(!line(text), "{text}");
+        }
+    }
+}

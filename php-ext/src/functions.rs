@@ -1,0 +1,170 @@
+//! The PHP functions. Each converts its arguments, makes one call of the client, and converts the answer; what is right
+//! or wrong is decided in the core. Signatures are compared with `push.stub.php` by a test.
+
+use std::time::Duration;
+
+use push_core::channel::ChannelOptions;
+use push_core::error::Error;
+use push_core::message::{Kind, NewMessage};
+
+use crate::convert::{self, User, failure};
+use crate::hub;
+use crate::zend::{Args, Data, Failure, Function, Outcome, Param, Type, Value, handler};
+
+const PUBLISH: &[Param] = &[
+    Param::required(c"channel", Type::String),
+    Param::required(c"data", Type::Mixed),
+    Param::nullable(c"event", Type::String),
+    Param::nullable(c"event_id", Type::String),
+    Param::nullable(c"ttl", Type::Int),
+    Param::optional(c"store", Type::Bool, c"true"),
+];
+
+const CREATE: &[Param] = &[
+    Param::nullable(c"user", Type::IntOrString),
+    Param::nullable(c"name", Type::String),
+    Param::nullable(c"ttl", Type::Int),
+    Param::nullable(c"max_messages", Type::Int),
+    Param::nullable(c"message_ttl", Type::Int),
+];
+
+/// The short name that `push.short_names = Off` takes away.
+pub(crate) const SHORT_NAME: &str = "create_channel";
+
+/// All functions of the module.
+pub(crate) const FUNCTIONS: &[Function] = &[
+    Function {
+        name: c"push_publish",
+        handler: handler!(publish, 2, 6),
+        params: PUBLISH,
+        returns: Type::Object(&convert::PUBLISHED),
+        returns_null: false,
+    },
+    Function {
+        name: c"push_publish_async",
+        handler: handler!(publish_async, 2, 6),
+        params: PUBLISH,
+        returns: Type::Void,
+        returns_null: false,
+    },
+    Function {
+        name: c"create_channel",
+        handler: handler!(create_channel, 0, 5),
+        params: CREATE,
+        returns: Type::String,
+        returns_null: false,
+    },
+    Function {
+        name: c"push_create_channel",
+        handler: handler!(create_channel, 0, 5),
+        params: CREATE,
+        returns: Type::String,
+        returns_null: false,
+    },
+    Function {
+        name: c"push_delete_channel",
+        handler: handler!(delete_channel, 1, 2),
+        params: &[Param::required(c"channel", Type::String), Param::nullable(c"message", Type::String)],
+        returns: Type::Bool,
+        returns_null: false,
+    },
+    Function {
+        name: c"push_channel_info",
+        handler: handler!(channel_info, 1, 1),
+        params: &[Param::required(c"channel", Type::String)],
+        returns: Type::Object(&convert::CHANNEL_INFO),
+        returns_null: true,
+    },
+    Function {
+        name: c"push_position",
+        handler: handler!(position, 0, 0),
+        params: &[],
+        returns: Type::String,
+        returns_null: false,
+    },
+    Function {
+        name: c"push_status",
+        handler: handler!(status, 0, 0),
+        params: &[],
+        returns: Type::Array,
+        returns_null: false,
+    },
+    Function {
+        name: c"push_ping",
+        handler: handler!(ping, 0, 1),
+        params: &[Param::optional(c"timeout", Type::Float, c"0.2")],
+        returns: Type::Bool,
+        returns_null: false,
+    },
+];
+
+/// Reads the arguments that `push_publish` and `push_publish_async` share, then hands them to `send`.
+fn with_message<T>(
+    args: &Args<'_>,
+    send: impl FnOnce(&str, &NewMessage<'_>) -> Result<T, Error>,
+) -> Result<T, Failure> {
+    let channel = convert::channel(args, 1)?;
+    let event = convert::nullable_line(args, 3)?;
+    let event_id = convert::nullable_line(args, 4)?;
+    let ttl = convert::nullable_positive(args, 5)?;
+    let store = args.bool_or(6, true)?;
+    let data = args.data(2, &convert::ENCODING_ERROR)?;
+    let (payload, kind) = match &data {
+        Data::Bytes(bytes) => (*bytes, Kind::Bytes),
+        Data::Json(text) => (&**text, Kind::Json),
+    };
+    send(channel, &NewMessage { payload, kind, event, event_id, ttl, store }).map_err(|error| failure(error, 1))
+}
+
+fn publish(args: &Args<'_>) -> Outcome {
+    let sent = with_message(args, |channel, message| hub::with_client(|client| client.publish(channel, message)))?;
+    Ok(convert::published(sent))
+}
+
+fn publish_async(args: &Args<'_>) -> Outcome {
+    with_message(args, |channel, message| hub::with_client(|client| client.publish_async(channel, message)))?;
+    Ok(Value::Null)
+}
+
+fn create_channel(args: &Args<'_>) -> Outcome {
+    let user = convert::nullable_user(args, 1)?;
+    let name = convert::nullable_channel(args, 2)?;
+    let ttl = convert::nullable_positive(args, 3)?;
+    let max_messages = convert::nullable_positive(args, 4)?;
+    let message_ttl = convert::nullable_positive(args, 5)?;
+    let options = ChannelOptions { owner: user.map(User::into_text), ttl, max_messages, message_ttl };
+    let name = hub::with_client(|client| client.create_channel(name, options));
+    name.map(Value::Text).map_err(|error| failure(error, 2))
+}
+
+fn delete_channel(args: &Args<'_>) -> Outcome {
+    let channel = convert::channel(args, 1)?;
+    let message = args.nullable_string(2)?;
+    let existed = hub::with_client(|client| client.delete_channel(channel, message));
+    existed.map(Value::Bool).map_err(|error| failure(error, 1))
+}
+
+fn channel_info(args: &Args<'_>) -> Outcome {
+    let channel = convert::channel(args, 1)?;
+    let info = hub::with_client(|client| client.channel_info(channel)).map_err(|error| failure(error, 1))?;
+    Ok(Value::nullable(info, convert::channel_info))
+}
+
+fn position(_: &Args<'_>) -> Outcome {
+    let head = hub::with_client(|client| client.position()).map_err(|error| failure(error, 0))?;
+    Ok(Value::Text(head.to_string()))
+}
+
+fn status(_: &Args<'_>) -> Outcome {
+    hub::with_client(|client| client.status()).map(convert::status).map_err(|error| failure(error, 0))
+}
+
+fn ping(args: &Args<'_>) -> Outcome {
+    const LONGEST: f64 = 3600.0;
+    let seconds = args.float_or(1, 0.2)?;
+    if !(seconds > 0.0 && seconds <= LONGEST) {
+        return Err(Failure::Argument(1, "must be greater than 0 and at most 3600".into()));
+    }
+    let limit = Duration::from_secs_f64(seconds);
+    Ok(Value::Bool(hub::with_client(|client| Ok(client.ping(limit))).unwrap_or(false)))
+}

@@ -1,0 +1,697 @@
+//! Arguments, results, classes and exceptions as PHP expects them, over the Zend API.
+//!
+//! A call has three phases, and this file keeps them apart. [`Args`] converts the arguments as php-src converts them
+//! (this may run PHP code: `__toString`, error handlers, `jsonSerialize`). Then plain Rust runs and calls nothing of PHP.
+//! Then [`enter`] parks the [`Outcome`] in the module's globals and copies it to PHP. A fatal error of PHP leaves by
+//! `longjmp` and runs no destructor; with these phases it never finds a lock, a borrow or a heap value of ours on the way.
+//! What the functions and classes are called is decided elsewhere.
+
+use std::borrow::Cow;
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
+use std::panic::AssertUnwindSafe;
+use std::ptr;
+use std::slice;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use ext_php_rs::args::{ArgInfo, ArgInfoTables};
+use ext_php_rs::builders::ClassBuilder;
+use ext_php_rs::ffi;
+use ext_php_rs::flags::{ClassFlags, DataType, PropertyFlags};
+use ext_php_rs::types::{ZendStr, Zval};
+use ext_php_rs::zend::{ClassEntry, ExecuteData, FunctionEntry, ZendType, ce, run_handler};
+
+use crate::GLOBALS;
+
+/// What `zend_result` calls success.
+pub(crate) const SUCCESS: c_int = 0;
+/// What `zend_result` calls failure.
+pub(crate) const FAILURE: c_int = -1;
+
+/// `ZEND_ACC_READONLY`, which ext-php-rs does not bind.
+const READONLY: u32 = 1 << 7;
+
+// What php-src exports and ext-php-rs does not bind. Signatures as in Zend/zend_API.h, Zend/zend_exceptions.h,
+// Zend/zend_ini.h, main/php_ini.h and ext/{json,spl} of PHP 8.2 to 8.5.
+unsafe extern "C" {
+    static spl_ce_RuntimeException: *mut ClassEntry;
+    static php_json_exception_ce: *mut ClassEntry;
+
+    fn zend_wrong_parameters_count_error(min: u32, max: u32);
+    fn zend_argument_error(class: *mut ClassEntry, number: u32, format: *const c_char, ...);
+    fn zend_parse_arg_str_slow(arg: *mut Zval, dest: *mut *mut ffi::zend_string, number: u32) -> bool;
+    fn zend_parse_arg_long_slow(arg: *mut Zval, dest: *mut ffi::zend_long, number: u32) -> bool;
+    fn zend_parse_arg_bool_slow(arg: *mut Zval, dest: *mut bool, number: u32) -> bool;
+    fn zend_parse_arg_double_slow(arg: *mut Zval, dest: *mut f64, number: u32) -> bool;
+    fn zend_parse_arg_str_or_long_slow(
+        arg: *mut Zval,
+        string: *mut *mut ffi::zend_string,
+        long: *mut ffi::zend_long,
+        number: u32,
+    ) -> bool;
+    #[cfg(not(php83))]
+    fn zend_zval_type_name(arg: *const Zval) -> *const c_char;
+    #[cfg(php83)]
+    fn zend_zval_value_name(arg: *const Zval) -> *const c_char;
+
+    fn object_init_ex(arg: *mut Zval, class: *mut ClassEntry) -> c_int;
+    fn zend_declare_typed_property(
+        class: *mut ClassEntry,
+        name: *mut ffi::zend_string,
+        default: *mut Zval,
+        flags: c_int,
+        comment: *mut ffi::zend_string,
+        type_: ZendType,
+    ) -> *mut c_void;
+
+    fn zend_error(level: c_int, format: *const c_char, ...);
+    fn zend_ini_string_ex(name: *const c_char, len: usize, original: c_int, exists: *mut bool) -> *mut c_char;
+    fn cfg_get_entry(name: *const c_char, len: usize) -> *mut Zval;
+    fn display_ini_entries(module: *mut ffi::zend_module_entry);
+}
+
+/// The type of a parameter, a result or a property, as Reflection shows it.
+#[derive(Clone, Copy)]
+pub(crate) enum Type {
+    Mixed,
+    Void,
+    Bool,
+    Int,
+    Float,
+    Array,
+    String,
+    IntOrString,
+    Object(&'static Class),
+}
+
+impl Type {
+    fn zend(self, nullable: bool) -> ZendType {
+        let plain = |type_| {
+            // Only a class name with a NUL byte has no type, and ours are literals without.
+            ZendType::empty_from_type(type_, false, false, nullable).unwrap_or_else(|| ZendType::empty(false, false))
+        };
+        match self {
+            Self::Mixed => plain(DataType::Mixed),
+            Self::Void => plain(DataType::Void),
+            Self::Bool => plain(DataType::Bool),
+            Self::Int => plain(DataType::Long),
+            Self::Float => plain(DataType::Double),
+            Self::Array => plain(DataType::Array),
+            Self::String => plain(DataType::String),
+            Self::IntOrString => {
+                let mut union = plain(DataType::String);
+                union.type_mask |= 1 << ffi::IS_LONG;
+                union
+            }
+            Self::Object(class) => plain(DataType::object(class.name)),
+        }
+    }
+}
+
+/// One parameter. With a default, written as PHP source, it may be omitted.
+pub(crate) struct Param {
+    name: &'static CStr,
+    type_: Type,
+    nullable: bool,
+    default: Option<&'static CStr>,
+}
+
+impl Param {
+    pub(crate) const fn required(name: &'static CStr, type_: Type) -> Self {
+        Self { name, type_, nullable: false, default: None }
+    }
+
+    pub(crate) const fn nullable(name: &'static CStr, type_: Type) -> Self {
+        Self { name, type_, nullable: true, default: Some(c"null") }
+    }
+
+    pub(crate) const fn optional(name: &'static CStr, type_: Type, default: &'static CStr) -> Self {
+        Self { name, type_, nullable: false, default: Some(default) }
+    }
+
+    fn arg_info(&self) -> ArgInfo {
+        ArgInfo {
+            name: self.name.as_ptr(),
+            type_: self.type_.zend(self.nullable),
+            default_value: self.default.map_or(ptr::null(), CStr::as_ptr),
+        }
+    }
+}
+
+/// What the engine calls.
+pub(crate) type Handler = extern "C" fn(&mut ExecuteData, &mut Zval);
+
+/// A function of the module.
+pub(crate) struct Function {
+    pub(crate) name: &'static CStr,
+    pub(crate) handler: Handler,
+    pub(crate) params: &'static [Param],
+    pub(crate) returns: Type,
+    pub(crate) returns_null: bool,
+}
+
+impl Function {
+    fn required(&self) -> usize {
+        self.params.iter().take_while(|param| param.default.is_none()).count()
+    }
+
+    /// The engine's description of it, and the table that it points into and that must live as long.
+    fn entry(&self) -> (FunctionEntry, Box<[ArgInfo]>) {
+        let head = ArgInfo {
+            // The engine reads the first entry as `zend_internal_function_info`, whose first word is this count.
+            name: ptr::without_provenance(self.required()),
+            type_: self.returns.zend(self.returns_null),
+            default_value: ptr::null(),
+        };
+        let infos: Box<[ArgInfo]> = std::iter::once(head).chain(self.params.iter().map(Param::arg_info)).collect();
+        // SAFETY: `&mut T` and a non-null, aligned `*mut T` to a live `T` are passed alike, and the engine passes only such.
+        let handler = unsafe {
+            std::mem::transmute::<Handler, unsafe extern "C" fn(*mut ffi::zend_execute_data, *mut Zval)>(self.handler)
+        };
+        let entry = FunctionEntry {
+            fname: self.name.as_ptr(),
+            handler: Some(handler),
+            arg_info: infos.as_ptr(),
+            num_args: u32::try_from(self.params.len()).unwrap_or(0),
+            ..FunctionEntry::end()
+        };
+        (entry, infos)
+    }
+}
+
+/// The module's function table, and the argument tables it points into.
+pub(crate) fn function_table(functions: &[Function]) -> (Box<[FunctionEntry]>, Box<[Box<[ArgInfo]>]>) {
+    let (mut entries, infos): (Vec<_>, Vec<_>) = functions.iter().map(Function::entry).unzip();
+    entries.push(FunctionEntry::end());
+    (entries.into_boxed_slice(), infos.into_boxed_slice())
+}
+
+/// Takes a function of ours away again, as `disable_functions` does. Only in MINIT.
+pub(crate) fn remove_function(name: &str) {
+    // SAFETY: MINIT runs alone, before any request could hold the function; `name` is valid for its length.
+    unsafe {
+        let table = (*ffi::ext_php_rs_compiler_globals()).function_table;
+        ffi::zend_hash_str_del(table, name.as_ptr().cast(), name.len());
+    }
+}
+
+/// Makes the handler of a function from `fn(&Args) -> Outcome`; the numbers are how many arguments it needs and takes.
+macro_rules! handler {
+    ($function:path, $required:expr, $all:expr) => {{
+        extern "C" fn handler(frame: &mut ext_php_rs::zend::ExecuteData, result: &mut ext_php_rs::types::Zval) {
+            $crate::zend::enter(frame, result, $required..=$all, $function);
+        }
+        handler
+    }};
+}
+pub(crate) use handler;
+
+/// The way into and out of each function: counts the arguments, runs `function`, delivers what came out.
+pub(crate) fn enter(
+    frame: &mut ExecuteData,
+    result: &mut Zval,
+    allowed: std::ops::RangeInclusive<u32>,
+    function: fn(&Args<'_>) -> Outcome,
+) {
+    // A panic becomes a PHP `Error`; a bailout goes on to PHP.
+    run_handler(AssertUnwindSafe(|| {
+        // SAFETY: in a frame of a function call, `This.u2` holds the number of arguments.
+        let count = unsafe { frame.This.u2.num_args };
+        if !allowed.contains(&count) {
+            // SAFETY: called inside the call that it reports, as the function requires.
+            unsafe { zend_wrong_parameters_count_error(*allowed.start(), *allowed.end()) };
+            return;
+        }
+        let outcome = GLOBALS.get().outcome.park(function(&Args { frame, count }));
+        match outcome {
+            Ok(value) => value.write(result),
+            Err(failure) => failure.throw(),
+        }
+        GLOBALS.get().outcome.clear();
+    }));
+}
+
+/// What a function comes back with.
+pub(crate) type Outcome = Result<Value, Failure>;
+
+/// Holds an outcome while PHP copies it. After a bailout in between, the next call finds and drops it.
+#[derive(Default)]
+pub(crate) struct Parked(std::cell::UnsafeCell<Option<Outcome>>);
+
+impl Parked {
+    /// The reference is good until the next call of `park` or `clear` on this thread; copying to PHP runs neither,
+    /// because creating our objects, strings and exceptions runs no PHP code.
+    fn park(&self, outcome: Outcome) -> &Outcome {
+        // SAFETY: per-thread storage, and by the sentence above no reference into it is alive here.
+        unsafe { (*self.0.get()).insert(outcome) }
+    }
+
+    fn clear(&self) {
+        // SAFETY: as in `park`: `enter` is done with the reference.
+        unsafe { *self.0.get() = None };
+    }
+}
+
+/// A value for PHP, still in Rust's hands.
+pub(crate) enum Value {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Text(String),
+    Object(&'static Class, Vec<Value>),
+    Array(Vec<(&'static CStr, Value)>),
+}
+
+impl Value {
+    /// `null`, or the value.
+    pub(crate) fn nullable<T>(value: Option<T>, present: impl FnOnce(T) -> Self) -> Self {
+        value.map_or(Self::Null, present)
+    }
+
+    /// PHP's integers are signed; no counter of ours gets there.
+    pub(crate) fn count(number: impl TryInto<i64>) -> Self {
+        Self::Int(number.try_into().unwrap_or(i64::MAX))
+    }
+
+    fn write(&self, target: &mut Zval) {
+        match self {
+            Self::Null => target.set_null(),
+            Self::Bool(value) => target.set_bool(*value),
+            Self::Int(value) => target.set_long(*value),
+            Self::Text(text) => target.set_zend_string(ZendStr::new(text, false)),
+            Self::Array(entries) => {
+                let mut table = ext_php_rs::types::ZendHashTable::new();
+                for (key, value) in entries {
+                    let mut slot = Zval::new();
+                    value.write(&mut slot);
+                    let key = key.to_bytes();
+                    // SAFETY: the table is ours and live; it takes over what `slot` holds.
+                    unsafe {
+                        ffi::zend_hash_str_update(&raw mut *table, key.as_ptr().cast(), key.len(), &raw mut slot);
+                    }
+                    std::mem::forget(slot);
+                }
+                target.set_hashtable(table);
+            }
+            Self::Object(class, fields) => {
+                // SAFETY: our class is registered, final and without abstract parts, so this makes a plain object whose
+                // table has a slot per declared property; a fresh slot holds nothing that would need releasing.
+                unsafe {
+                    if object_init_ex(&raw mut *target, class.entry_ptr()) != SUCCESS {
+                        return;
+                    }
+                    let slots = (*target.value.obj).properties_table.as_mut_ptr();
+                    for (number, field) in fields.iter().enumerate() {
+                        let mut value = Zval::new();
+                        field.write(&mut value);
+                        slots.add(number).write(value);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Why a call ends without a value.
+pub(crate) enum Failure {
+    /// PHP has an exception pending already.
+    Thrown,
+    /// A `ValueError`: "push_publish(): Argument #1 ($channel) " and the text.
+    Argument(u32, Cow<'static, str>),
+    /// A `ValueError` that concerns no single argument.
+    Value(String),
+    /// One of our exceptions, with its code.
+    Exception(&'static Class, i32, String),
+}
+
+impl Failure {
+    fn throw(&self) {
+        match self {
+            Self::Thrown => {}
+            Self::Argument(number, text) => {
+                let text = terminated(text);
+                // SAFETY: inside the call whose argument is wrong; "%s" takes the one terminated text.
+                unsafe {
+                    zend_argument_error(ffi::zend_ce_value_error, *number, c"%s".as_ptr(), text.as_ptr());
+                }
+            }
+            Self::Value(text) => throw(ptr::from_ref(ce::value_error()).cast_mut(), text, 0),
+            Self::Exception(class, code, text) => throw(class.entry_ptr(), text, *code),
+        }
+    }
+}
+
+fn throw(class: *mut ClassEntry, text: &str, code: i32) {
+    let text = terminated(text);
+    // SAFETY: a registered, instantiable class; the engine copies the terminated text.
+    unsafe { ffi::zend_throw_exception(class, text.as_ptr().cast(), code.into()) };
+}
+
+/// `text` with a NUL behind it, on the stack: nothing to free when PHP leaves by a bailout. Ours fit; a name of the
+/// greatest length that is quoted in a text does not always, and loses its end.
+fn terminated(text: &str) -> [u8; 1536] {
+    let mut buffer = [0; 1536];
+    let end = text.floor_char_boundary(buffer.len() - 1);
+    buffer[..end].copy_from_slice(&text.as_bytes()[..end]);
+    buffer
+}
+
+/// The arguments of one call. Numbers count from 1, as PHP counts them. A parameter that was not given reads as its
+/// default; values are coerced and refused as php-src does for its own functions, `strict_types` included.
+pub(crate) struct Args<'a> {
+    frame: &'a ExecuteData,
+    count: u32,
+}
+
+impl<'a> Args<'a> {
+    /// The slot of an argument that was given.
+    fn slot(&self, number: u32) -> Option<*mut Zval> {
+        if number > self.count {
+            return None;
+        }
+        // SAFETY: the frame has `count` argument slots, and `number` counts from 1.
+        let slot: &mut Zval = unsafe { self.frame.zend_call_arg(number as usize - 1) }?;
+        Some(ptr::from_mut(slot.dereference_mut()))
+    }
+
+    fn given(&self, number: u32) -> Option<*mut Zval> {
+        // SAFETY: a slot of this call, initialised by the engine.
+        self.slot(number).filter(|slot| !unsafe { (**slot).is_null() })
+    }
+
+    /// `string`, required.
+    pub(crate) fn string(&self, number: u32) -> Result<&'a [u8], Failure> {
+        self.read_string(number, self.slot(number), c"string")
+    }
+
+    /// `?string = null`.
+    pub(crate) fn nullable_string(&self, number: u32) -> Result<Option<&'a [u8]>, Failure> {
+        let given = self.given(number);
+        given.map(|slot| self.read_string(number, Some(slot), c"?string")).transpose()
+    }
+
+    fn read_string(&self, number: u32, slot: Option<*mut Zval>, expected: &CStr) -> Result<&'a [u8], Failure> {
+        let slot = slot.ok_or(Failure::Thrown)?;
+        let mut string = ptr::null_mut();
+        // SAFETY: a slot of this call. A value that is not yet a string is converted in the slot, which owns the result.
+        unsafe {
+            if (*slot).is_string() {
+                string = (*slot).value.str_;
+            } else if !zend_parse_arg_str_slow(slot, &raw mut string, number) {
+                return Err(wrong_type(number, expected, slot));
+            }
+            Ok(bytes(string))
+        }
+    }
+
+    /// `?int = null`.
+    pub(crate) fn nullable_int(&self, number: u32) -> Result<Option<i64>, Failure> {
+        let Some(slot) = self.given(number) else { return Ok(None) };
+        let mut value = 0;
+        // SAFETY: as in `read_string`.
+        unsafe {
+            if let Some(long) = (*slot).long() {
+                return Ok(Some(long));
+            }
+            if zend_parse_arg_long_slow(slot, &raw mut value, number) {
+                return Ok(Some(value));
+            }
+        }
+        Err(wrong_type(number, c"?int", slot))
+    }
+
+    /// `bool` with this default.
+    pub(crate) fn bool_or(&self, number: u32, default: bool) -> Result<bool, Failure> {
+        let Some(slot) = self.slot(number) else { return Ok(default) };
+        let mut value = false;
+        // SAFETY: as in `read_string`.
+        unsafe {
+            if let Some(bool) = (*slot).bool() {
+                return Ok(bool);
+            }
+            if zend_parse_arg_bool_slow(slot, &raw mut value, number) {
+                return Ok(value);
+            }
+        }
+        Err(wrong_type(number, c"bool", slot))
+    }
+
+    /// `float` with this default.
+    pub(crate) fn float_or(&self, number: u32, default: f64) -> Result<f64, Failure> {
+        let Some(slot) = self.slot(number) else { return Ok(default) };
+        let mut value = 0.0;
+        // SAFETY: as in `read_string`.
+        unsafe {
+            if (*slot).is_double() {
+                return Ok((*slot).value.dval);
+            }
+            if zend_parse_arg_double_slow(slot, &raw mut value, number) {
+                return Ok(value);
+            }
+        }
+        Err(wrong_type(number, c"float", slot))
+    }
+
+    /// `string|int|null = null`.
+    pub(crate) fn nullable_string_or_int(&self, number: u32) -> Result<Option<StringOrInt<'a>>, Failure> {
+        let Some(slot) = self.given(number) else { return Ok(None) };
+        let (mut string, mut long) = (ptr::null_mut(), 0);
+        // SAFETY: as in `read_string`; of the two results the engine sets one, and leaves the string null for an integer.
+        unsafe {
+            if (*slot).is_string() {
+                string = (*slot).value.str_;
+            } else if let Some(value) = (*slot).long() {
+                long = value;
+            } else if !zend_parse_arg_str_or_long_slow(slot, &raw mut string, &raw mut long, number) {
+                return Err(wrong_type(number, c"string|int|null", slot));
+            }
+            Ok(Some(if string.is_null() { StringOrInt::Int(long) } else { StringOrInt::String(bytes(string)) }))
+        }
+    }
+
+    /// `mixed`, required: a string as its bytes, anything else as JSON. Read it last: the JSON exists until it is dropped.
+    pub(crate) fn data(&self, number: u32, encoding_error: &'static Class) -> Result<Data<'a>, Failure> {
+        let slot = self.slot(number).ok_or(Failure::Thrown)?;
+        // SAFETY: a slot of this call; what is a string stays one until the call ends.
+        unsafe {
+            if (*slot).is_string() {
+                Ok(Data::Bytes(bytes((*slot).value.str_)))
+            } else {
+                json(slot, encoding_error).map(Data::Json)
+            }
+        }
+    }
+}
+
+/// SAFETY: `string` is a live `zend_string` that lives as long as `'a`.
+unsafe fn bytes<'a>(string: *mut ffi::zend_string) -> &'a [u8] {
+    // SAFETY: a `zend_string` has `len` bytes from `val` on, beyond the one that its declaration shows.
+    unsafe { slice::from_raw_parts((&raw const (*string).val).cast(), (*string).len) }
+}
+
+/// A `TypeError` in the engine's words.
+fn wrong_type(number: u32, expected: &CStr, given: *const Zval) -> Failure {
+    // SAFETY: inside the call whose argument is wrong; two texts for two "%s". With an exception pending already, such as
+    // one thrown by an error handler during the conversion, the engine keeps that one.
+    unsafe {
+        #[cfg(php83)]
+        let name = zend_zval_value_name(given);
+        #[cfg(not(php83))]
+        let name = zend_zval_type_name(given);
+        let format = c"must be of type %s, %s given";
+        zend_argument_error(ffi::zend_ce_type_error, number, format.as_ptr(), expected.as_ptr(), name);
+    }
+    Failure::Thrown
+}
+
+/// What [`Args::nullable_string_or_int`] found.
+pub(crate) enum StringOrInt<'a> {
+    String(&'a [u8]),
+    Int(i64),
+}
+
+/// What there is to publish.
+pub(crate) enum Data<'a> {
+    Bytes(&'a [u8]),
+    Json(Json),
+}
+
+/// JSON text in PHP's memory, so that a bailout leaves nothing behind. Given back when dropped.
+pub(crate) struct Json(Zval);
+
+impl Deref for Json {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.0.zend_str().map_or(&[], |text| text.as_bytes())
+    }
+}
+
+/// What `json_encode($value, JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES)` gives. A failure is `encoding_error` with
+/// the `JsonException` as its previous; another exception, thrown by `jsonSerialize()`, passes through.
+fn json(value: *mut Zval, encoding_error: &'static Class) -> Result<Json, Failure> {
+    const UNESCAPED_SLASHES: i64 = 1 << 6;
+    const UNESCAPED_UNICODE: i64 = 1 << 8;
+    const THROW_ON_ERROR: i64 = 1 << 22;
+    let name = "json_encode";
+    let mut text = Zval::new();
+    // SAFETY: a live value, which stays with the caller's slot; nothing of ours is held while this runs PHP code. The
+    // function exists unless it is disabled.
+    unsafe {
+        let function = ffi::zend_fetch_function_str(name.as_ptr().cast(), name.len());
+        if function.is_null() {
+            let text = "json_encode() is disabled, and data other than a string needs it".to_owned();
+            return Err(Failure::Exception(encoding_error, 0, text));
+        }
+        let mut flags = Zval::new();
+        flags.set_long(UNESCAPED_SLASHES | UNESCAPED_UNICODE | THROW_ON_ERROR);
+        let mut arguments = [ptr::read(value), flags].map(ManuallyDrop::new);
+        let (object, scope, names) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+        let (count, arguments) = (arguments.len() as u32, arguments.as_mut_ptr().cast());
+        ffi::zend_call_known_function(function, object, scope, &raw mut text, count, arguments, names);
+    }
+    // SAFETY: json is part of every PHP and starts before us; a pending exception is alive, and reading the message that
+    // every exception has runs no PHP code.
+    unsafe {
+        let pending = (*ffi::ext_php_rs_executor_globals()).exception;
+        if pending.is_null() {
+            return Ok(Json(text));
+        }
+        if (*pending).ce != php_json_exception_ce {
+            return Err(Failure::Thrown);
+        }
+        let (property, mut buffer) = ("message", Zval::new());
+        let scope = ffi::zend_ce_exception;
+        let message =
+            ffi::zend_read_property(scope, pending, property.as_ptr().cast(), property.len(), true, &raw mut buffer);
+        let message = (*message).string().unwrap_or_default();
+        // The engine makes the pending exception the previous of the one that follows.
+        Err(Failure::Exception(encoding_error, 0, message))
+    }
+}
+
+/// One class of the module. The engine makes its entry anew at each start of the module.
+pub(crate) struct Class {
+    name: &'static str,
+    entry: AtomicPtr<ClassEntry>,
+}
+
+impl Class {
+    pub(crate) const fn new(name: &'static str) -> Self {
+        Self { name, entry: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    fn entry_ptr(&self) -> *mut ClassEntry {
+        // Written by MINIT, which runs before any thread of PHP that could read it.
+        self.entry.load(Ordering::Relaxed)
+    }
+
+    fn register(&self, builder: ClassBuilder) -> Result<(), String> {
+        static REGISTERED: AtomicPtr<ClassEntry> = AtomicPtr::new(ptr::null_mut());
+        // None of ours has methods of its own, so there are no argument tables to keep.
+        let keep = |entry: &'static mut ClassEntry, _: ArgInfoTables| REGISTERED.store(entry, Ordering::Relaxed);
+        builder.registration(keep).register().map_err(|error| format!("class {}: {error}", self.name))?;
+        self.entry.store(REGISTERED.load(Ordering::Relaxed), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// An interface below `Throwable`.
+    pub(crate) fn register_marker(&self) -> Result<(), String> {
+        let builder = ClassBuilder::new(self.name).flags(ClassFlags::Interface);
+        self.register(builder.implements((ce::throwable, "\\Throwable")))
+    }
+
+    /// A `RuntimeException` that implements `marker`: file, line, trace, code and previous are PHP's own.
+    pub(crate) fn register_exception(&self, marker: fn() -> &'static ClassEntry) -> Result<(), String> {
+        // SAFETY: SPL is part of every PHP and starts before us.
+        let parent = || unsafe { &*spl_ce_RuntimeException };
+        let builder = ClassBuilder::new(self.name).extends((parent, "\\RuntimeException"));
+        self.register(builder.implements((marker, "\\Push\\Exception\\PushException")))
+    }
+
+    /// A final class whose typed properties, in this order, are readonly.
+    pub(crate) fn register_value(&self, properties: &[(&str, Type, bool)]) -> Result<(), String> {
+        let flags = ClassFlags::Final | ClassFlags::ReadonlyClass | ClassFlags::NoDynamicProperties;
+        self.register(ClassBuilder::new(self.name).flags(flags))?;
+        let flags = PropertyFlags::Public.bits() | READONLY;
+        for (name, type_, nullable) in properties {
+            // Typed and without default, so it starts uninitialised.
+            let mut default = Zval::new();
+            default.u1.type_info = ffi::IS_UNDEF;
+            // SAFETY: the class was just registered, MINIT runs alone, and the interned name lives as long as PHP.
+            let property = unsafe {
+                let name = ZendStr::new_interned(name, true).into_raw();
+                let flags = c_int::try_from(flags).unwrap_or(0);
+                zend_declare_typed_property(
+                    self.entry_ptr(),
+                    name,
+                    &raw mut default,
+                    flags,
+                    ptr::null_mut(),
+                    type_.zend(*nullable),
+                )
+            };
+            if property.is_null() {
+                return Err(format!("class {}: property {name} was refused", self.name));
+            }
+        }
+        Ok(())
+    }
+
+    /// Its entry, once it is registered.
+    pub(crate) fn entry(&self) -> &'static ClassEntry {
+        // SAFETY: only asked for after `register`, and the engine keeps the entry until the module ends.
+        unsafe { &*self.entry_ptr() }
+    }
+}
+
+/// What an INI entry of ours is set to now; `None` when there is no such entry or it is empty, which means "not set".
+pub(crate) fn ini(name: &str) -> Option<String> {
+    let mut exists = false;
+    // SAFETY: the name is valid for its length; the engine returns its own terminated text, copied here at once.
+    unsafe {
+        let value = zend_ini_string_ex(name.as_ptr().cast(), name.len(), 0, &raw mut exists);
+        if value.is_null() {
+            return None;
+        }
+        let value = CStr::from_ptr(value).to_string_lossy();
+        (!value.is_empty()).then(|| value.into_owned())
+    }
+}
+
+/// Whether an INI file or the command line mentions the entry, be it with an empty value.
+pub(crate) fn ini_given(name: &str) -> bool {
+    // SAFETY: the name is valid for its length; only whether there is an entry is looked at.
+    unsafe { !cfg_get_entry(name.as_ptr().cast(), name.len()).is_null() }
+}
+
+/// The text of a value handed to an INI handler.
+///
+/// # Safety
+/// `value` is null or a live `zend_string`.
+pub(crate) unsafe fn ini_text<'a>(value: *mut ffi::zend_string) -> Cow<'a, str> {
+    // SAFETY: by the caller's promise.
+    if value.is_null() { Cow::Borrowed("") } else { String::from_utf8_lossy(unsafe { bytes(value) }) }
+}
+
+/// A warning of the start, which PHP writes to its log or to stderr.
+pub(crate) fn warn_at_start(text: &str) {
+    let text = terminated(text);
+    // SAFETY: "%s" takes the one terminated text.
+    unsafe { zend_error(ffi::E_CORE_WARNING.cast_signed(), c"%s".as_ptr(), text.as_ptr()) };
+}
+
+/// The section of `phpinfo()`: a table of these rows, then the INI entries.
+pub(crate) fn info(module: *mut ffi::zend_module_entry, rows: &[(&str, String)]) {
+    // SAFETY: PHP prints and copies; each row passes its two terminated texts.
+    unsafe {
+        ffi::php_info_print_table_start();
+        for (name, value) in rows {
+            let (name, value) = (terminated(name), terminated(value));
+            ffi::php_info_print_table_row(2, name.as_ptr(), value.as_ptr());
+        }
+        ffi::php_info_print_table_end();
+        display_ini_entries(module);
+    }
+}
