@@ -5,16 +5,13 @@
 //! calls. An empty entry is not set, except that PHP turns `Off` and `none` into an empty text: given in a file or by
 //! `-d`, that text is offered to the key, and only one that has no such value ignores it.
 
-use std::ffi::{CStr, CString, c_int, c_void};
+use std::ffi::c_int;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::time::Duration;
 
-use ext_php_rs::ffi;
-use ext_php_rs::flags::IniEntryPermission;
-use ext_php_rs::zend::IniEntryDef;
 use push_core::config::Config;
 
+use crate::zend::IniEntry;
 use crate::{GLOBALS, zend};
 
 /// Where the hub's binary is when `push.hub` does not say; set by the build of a package.
@@ -23,57 +20,31 @@ const HUB: &str = match option_env!("PUSH_HUB_PATH") {
     None => "/usr/local/sbin/push-hub",
 };
 
-/// `IniEntryDef` holds pointers, here into leaked texts only.
-struct Entries(Vec<IniEntryDef>);
-
-// SAFETY: built once, never changed, and what it points to lives as long as the process.
-unsafe impl Send for Entries {}
-// SAFETY: as above.
-unsafe impl Sync for Entries {}
-
-/// Registers the entries; in MINIT, which may run again in the same process.
+/// Registers the entries; in MINIT.
 pub(crate) fn register(module: c_int) {
-    static ENTRIES: OnceLock<Entries> = OnceLock::new();
-    let entries = ENTRIES.get_or_init(|| {
-        let system = |name: &'static CStr, default| IniEntryDef::new(name, default, IniEntryPermission::System);
-        let mut entries =
-            vec![system(c"push.config", c""), system(c"push.hub", c""), system(c"push.short_names", c"1")];
-        for key in Config::keys() {
-            // A key's name has no NUL; PHP keeps pointers to the name from 8.5 on.
-            let name: &'static CStr = Box::leak(CString::new(format!("push.{}", key.name)).unwrap_or_default().into());
-            if key.name == "timeout" {
-                let mut entry = IniEntryDef::new(name, c"", IniEntryPermission::All);
-                entry.on_modify = Some(timeout_changed);
-                entries.push(entry);
-            } else {
-                entries.push(system(name, c""));
-            }
-        }
-        entries.push(IniEntryDef::end());
-        Entries(entries)
+    zend::register_ini(module, || {
+        let mut entries = vec![
+            IniEntry::system("push.config", c""),
+            IniEntry::system("push.hub", c""),
+            IniEntry::system("push.short_names", c"1"),
+        ];
+        entries.extend(Config::keys().iter().map(|key| match key.name {
+            "timeout" => IniEntry::changeable("push.timeout", timeout_changed),
+            name => IniEntry::system(format!("push.{name}"), c""),
+        }));
+        entries
     });
-    IniEntryDef::register(&entries.0, module);
 }
 
 /// PHP calls it for `ini_set('push.timeout', ...)`, at the end of the request with the value of the start, and at the
 /// start. There a wrong value passes: [`load`] refuses it with all others, and with a text that says what is allowed.
-extern "C" fn timeout_changed(
-    _: *mut ffi::zend_ini_entry,
-    value: *mut ffi::zend_string,
-    _: *mut c_void,
-    _: *mut c_void,
-    _: *mut c_void,
-    stage: c_int,
-) -> c_int {
-    const STARTUP: c_int = 1;
-    // SAFETY: PHP passes the new value, or null for none.
-    let text = unsafe { zend::ini_text(value) };
-    let timeout = parse_timeout(&text);
-    if timeout.is_none() && !text.is_empty() && stage != STARTUP {
-        return zend::FAILURE;
+fn timeout_changed(text: &str, at_start: bool) -> bool {
+    let timeout = parse_timeout(text);
+    let accepted = timeout.is_some() || text.is_empty() || at_start;
+    if accepted {
+        GLOBALS.get().timeout.set(timeout);
     }
-    GLOBALS.get().timeout.set(timeout);
-    zend::SUCCESS
+    accepted
 }
 
 fn parse_timeout(text: &str) -> Option<Duration> {

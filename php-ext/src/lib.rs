@@ -8,7 +8,6 @@
 mod convert;
 mod functions;
 mod hub;
-#[allow(unsafe_code, reason = "INI entries are tables of pointers")]
 mod ini;
 #[allow(unsafe_code, reason = "the layer over the Zend API")]
 mod zend;
@@ -121,58 +120,4 @@ fn serves<'a>(mut arguments: impl Iterator<Item = &'a [u8]>) -> bool {
         }
     }
     true
-}
-
-#[cfg(test)]
-mod tests {
-    use super::serves;
-
-    fn line(text: &str) -> bool {
-        serves(text.split(' ').map(str::as_bytes))
-    }
-
-    #[test]
-    fn commands_that_serve() {
-        for text in [
-            "",
-            "-F",
-            "-nF",
-            "-y /etc/t.conf -F",
-            "-y/etc/t.conf",
-            "-d push.threads=1 -R",
-            "--nodaemonize",
-            "--fpm-config /etc/t.conf -O",
-            "--fpm-config=/x",
-            "-c -t",
-            "-ROF",
-        ] {
-            assert!(line(text), "{text}");
-        }
-    }
-
-    #[test]
-    fn commands_that_only_look() {
-        for text in [
-            "-t",
-            "-tt",
-            "-i",
-            "-m",
-            "-v",
-            "-h",
-            "-?",
-            "--test",
-            "--info",
-            "--modules",
-            "--version",
-            "--help",
-            "--usage",
-            "-Rt",
-            "-y /etc/t.conf -t",
-            "--fpm-config /x --test",
-            "-x",
-            "-nv",
-        ] {
-            assert!(!line(text), "{text}");
-        }
-    }
 }

@@ -7,20 +7,21 @@
 //! What the functions and classes are called is decided elsewhere.
 
 use std::borrow::Cow;
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::slice;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use ext_php_rs::args::{ArgInfo, ArgInfoTables};
 use ext_php_rs::builders::ClassBuilder;
 use ext_php_rs::ffi;
-use ext_php_rs::flags::{ClassFlags, DataType, PropertyFlags};
+use ext_php_rs::flags::{ClassFlags, DataType, IniEntryPermission, PropertyFlags};
 use ext_php_rs::types::{ZendStr, Zval};
-use ext_php_rs::zend::{ClassEntry, ExecuteData, FunctionEntry, ZendType, ce, run_handler};
+use ext_php_rs::zend::{ClassEntry, ExecuteData, FunctionEntry, IniEntryDef, ZendType, ce, run_handler};
 
 use crate::GLOBALS;
 
@@ -181,7 +182,7 @@ impl Function {
 }
 
 /// The module's function table, and the argument tables it points into.
-pub(crate) fn function_table(functions: &[Function]) -> (Box<[FunctionEntry]>, Box<[Box<[ArgInfo]>]>) {
+pub(crate) fn function_table(functions: &[Function]) -> (Box<[FunctionEntry]>, ArgInfoTables) {
     let (mut entries, infos): (Vec<_>, Vec<_>) = functions.iter().map(Function::entry).unzip();
     entries.push(FunctionEntry::end());
     (entries.into_boxed_slice(), infos.into_boxed_slice())
@@ -352,7 +353,7 @@ fn throw(class: *mut ClassEntry, text: &str, code: i32) {
 /// greatest length that is quoted in a text does not always, and loses its end.
 fn terminated(text: &str) -> [u8; 1536] {
     let mut buffer = [0; 1536];
-    let end = text.floor_char_boundary(buffer.len() - 1);
+    let end = (0..buffer.len()).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     buffer[..end].copy_from_slice(&text.as_bytes()[..end]);
     buffer
 }
@@ -666,13 +667,70 @@ pub(crate) fn ini_given(name: &str) -> bool {
     unsafe { !cfg_get_entry(name.as_ptr().cast(), name.len()).is_null() }
 }
 
-/// The text of a value handed to an INI handler.
-///
-/// # Safety
-/// `value` is null or a live `zend_string`.
-pub(crate) unsafe fn ini_text<'a>(value: *mut ffi::zend_string) -> Cow<'a, str> {
-    // SAFETY: by the caller's promise.
-    if value.is_null() { Cow::Borrowed("") } else { String::from_utf8_lossy(unsafe { bytes(value) }) }
+/// One entry to register. `changed` is told the new text, and whether PHP is starting; `false` refuses it.
+pub(crate) struct IniEntry {
+    name: String,
+    default: &'static CStr,
+    changed: Option<fn(&str, bool) -> bool>,
+}
+
+impl IniEntry {
+    /// Set in a file or on the command line only.
+    pub(crate) fn system(name: impl Into<String>, default: &'static CStr) -> Self {
+        Self { name: name.into(), default, changed: None }
+    }
+
+    /// Also set by scripts.
+    pub(crate) fn changeable(name: impl Into<String>, changed: fn(&str, bool) -> bool) -> Self {
+        Self { name: name.into(), default: c"", changed: Some(changed) }
+    }
+
+    fn definition(self) -> IniEntryDef {
+        let permission = self.changed.map_or(IniEntryPermission::System, |_| IniEntryPermission::All);
+        // None of our names has a NUL; from PHP 8.5 on the engine keeps pointing to them.
+        let name: &'static CStr = Box::leak(CString::new(self.name).unwrap_or_default().into());
+        let mut entry = IniEntryDef::new(name, self.default, permission);
+        if let Some(changed) = self.changed {
+            entry.on_modify = Some(ini_modified);
+            entry.mh_arg1 = changed as *mut c_void;
+        }
+        entry
+    }
+}
+
+/// A finished table. It holds pointers, here only to what was leaked for it and to functions.
+struct IniTable(Vec<IniEntryDef>);
+
+// SAFETY: built once and never changed, and what it points to lives as long as the process.
+unsafe impl Send for IniTable {}
+// SAFETY: as above.
+unsafe impl Sync for IniTable {}
+
+/// Registers the module's entries. MINIT may run again in the same process; the table is made once.
+pub(crate) fn register_ini(module: c_int, entries: impl FnOnce() -> Vec<IniEntry>) {
+    static TABLE: OnceLock<IniTable> = OnceLock::new();
+    let end = || std::iter::once(IniEntryDef::end());
+    let table = TABLE.get_or_init(|| IniTable(entries().into_iter().map(IniEntry::definition).chain(end()).collect()));
+    IniEntryDef::register(&table.0, module);
+}
+
+extern "C" fn ini_modified(
+    _: *mut ffi::zend_ini_entry,
+    value: *mut ffi::zend_string,
+    changed: *mut c_void,
+    _: *mut c_void,
+    _: *mut c_void,
+    stage: c_int,
+) -> c_int {
+    /// `ZEND_INI_STAGE_STARTUP`
+    const STARTUP: c_int = 1;
+    // SAFETY: PHP passes the new value, or null for none; the third argument is the function that `definition` put there.
+    let (text, changed) = unsafe {
+        let text = if value.is_null() { Cow::Borrowed("") } else { String::from_utf8_lossy(bytes(value)) };
+        (text, std::mem::transmute::<*mut c_void, fn(&str, bool) -> bool>(changed))
+    };
+    let accepted = catch_unwind(|| changed(&text, stage == STARTUP)).unwrap_or(false);
+    if accepted { SUCCESS } else { FAILURE }
 }
 
 /// A warning of the start, which PHP writes to its log or to stderr.

@@ -1,0 +1,193 @@
+<?php
+
+/**
+ * The PHP extension push, for editors and static analysis. Kept by hand; a test compares it with the loaded extension.
+ *
+ * Every function may throw:
+ *
+ * - \TypeError, \ArgumentCountError, \ValueError: an argument is wrong and no call was made;
+ * - Push\Exception\HubUnavailable: no hub answers. During a call, its outcome is open;
+ * - Push\Exception\Timeout: the hub did not answer within push.timeout, the outcome is open. For a short time further
+ *   calls of this process fail at once, so that a stopped hub does not cost a request more than one time-out.
+ *
+ * A channel name is 1 to max_channel_id_length bytes of UTF-8 without NUL and "/"; "ALL" and names with "*" are reserved.
+ */
+
+namespace {
+
+    /**
+     * Publishes and waits until the hub has the message.
+     *
+     * @param non-empty-string $channel
+     * @param mixed $data A string goes as its bytes; anything else as JSON (unescaped unicode and slashes).
+     * @param ?non-empty-string $event One line of at most 1024 bytes: the event's name, for SSE and JSON answers.
+     * @param ?non-empty-string $event_id One line of at most 1024 bytes: your own id of the message.
+     * @param ?positive-int $ttl Seconds to keep the message; null: what the channel says.
+     * @param bool $store false: only for those who are connected at this moment.
+     *
+     * @throws Push\Exception\EncodingError The data cannot be encoded as JSON; getPrevious() is the JsonException.
+     * @throws Push\Exception\PayloadTooLarge The data is longer than max_message_size.
+     * @throws Push\Exception\LimitExceeded The channel does not exist and no further may be made.
+     * @throws Push\Exception\HubUnavailable
+     * @throws Push\Exception\Timeout
+     */
+    function push_publish(string $channel, mixed $data, ?string $event = null, ?string $event_id = null, ?int $ttl = null, bool $store = true): Push\Published {}
+
+    /**
+     * Publishes without waiting for the hub: the message is in memory that outlives this process. What the hub itself
+     * would refuse is not heard of.
+     *
+     * @param non-empty-string $channel
+     * @param mixed $data As for push_publish().
+     * @param ?non-empty-string $event
+     * @param ?non-empty-string $event_id
+     * @param ?positive-int $ttl
+     *
+     * @throws Push\Exception\EncodingError
+     * @throws Push\Exception\PayloadTooLarge
+     * @throws Push\Exception\HubUnavailable
+     * @throws Push\Exception\Timeout There was no room for the message for as long as push.timeout.
+     */
+    function push_publish_async(string $channel, mixed $data, ?string $event = null, ?string $event_id = null, ?int $ttl = null, bool $store = true): void {}
+
+    /**
+     * The same as push_create_channel(). With push.short_names=Off this name is left to others.
+     *
+     * @param int|non-empty-string|null $user
+     * @param ?non-empty-string $name
+     * @param ?positive-int $ttl
+     * @param ?positive-int $max_messages
+     * @param ?positive-int $message_ttl
+     * @return non-empty-string
+     *
+     * @throws Push\Exception\LimitExceeded
+     * @throws Push\Exception\HubUnavailable
+     * @throws Push\Exception\Timeout
+     */
+    function create_channel(int|string|null $user = null, ?string $name = null, ?int $ttl = null, ?int $max_messages = null, ?int $message_ttl = null): string {}
+
+    /**
+     * Creates a channel, or sets the options of an existing one anew.
+     *
+     * @param int|non-empty-string|null $user The user whose private channel it is.
+     * @param ?non-empty-string $name null: a random name that nobody can guess.
+     * @param ?positive-int $ttl Seconds without use after which the channel goes; null: a day.
+     * @param ?positive-int $max_messages Stored messages kept; null: max_messages_stored_per_channel.
+     * @param ?positive-int $message_ttl Seconds a stored message lives; null: message_ttl.
+     * @return non-empty-string The channel's name.
+     *
+     * @throws Push\Exception\LimitExceeded
+     * @throws Push\Exception\HubUnavailable
+     * @throws Push\Exception\Timeout
+     */
+    function push_create_channel(int|string|null $user = null, ?string $name = null, ?int $ttl = null, ?int $max_messages = null, ?int $message_ttl = null): string {}
+
+    /**
+     * Deletes a channel with its messages and tells its subscribers.
+     *
+     * @param non-empty-string $channel
+     * @param ?string $message What they are told; null: channel_deleted_message_text.
+     * @return bool Whether there was such a channel.
+     *
+     * @throws Push\Exception\PayloadTooLarge
+     * @throws Push\Exception\HubUnavailable
+     * @throws Push\Exception\Timeout
+     */
+    function push_delete_channel(string $channel, ?string $message = null): bool {}
+
+    /**
+     * Counters of a channel.
+     *
+     * @param non-empty-string $channel
+     * @return ?Push\ChannelInfo null: there is no such channel.
+     *
+     * @throws Push\Exception\HubUnavailable
+     * @throws Push\Exception\Timeout
+     */
+    function push_channel_info(string $channel): ?Push\ChannelInfo {}
+
+    /**
+     * The position of the newest message of all channels: "from here on", for a page that reads its history next.
+     *
+     * @return non-empty-string For ?position= of any subscription.
+     *
+     * @throws Push\Exception\HubUnavailable
+     * @throws Push\Exception\Timeout
+     */
+    function push_position(): string {}
+
+    /**
+     * The state of the hub.
+     *
+     * @return array{state: string, version: string, pid: int, socket: string, uptime: int, channels: int, subscribers: int, messages: int, memory: int, position: string}
+     *
+     * @throws Push\Exception\HubUnavailable
+     * @throws Push\Exception\Timeout
+     */
+    function push_status(): array {}
+
+    /**
+     * Whether the hub answers within this time; no answer is false, not an exception.
+     *
+     * @param float $timeout Seconds, more than 0 and at most 3600.
+     */
+    function push_ping(float $timeout = 0.2): bool {}
+
+}
+
+namespace Push {
+
+    /** What a publisher learns of its message. */
+    final readonly class Published
+    {
+        /** The channel's number of the message, from 1. */
+        public int $id;
+        /** Its place in the order over all channels, for ?position=. */
+        public string $position;
+        /** Subscriptions open on the channel at that moment. */
+        public int $subscribers;
+    }
+
+    /** A channel's counters at one moment. */
+    final readonly class ChannelInfo
+    {
+        public string $name;
+        /** Messages published since it exists. */
+        public int $published;
+        /** Messages stored now. */
+        public int $stored;
+        /** Subscriptions open now. */
+        public int $subscribers;
+        /** The user given when it was created. */
+        public ?string $owner;
+        /** Seconds without use after which it goes; null for a channel made by use alone. */
+        public ?int $ttl;
+        /** Position of its newest message, "0.0" before the first. */
+        public string $position;
+    }
+
+}
+
+namespace Push\Exception {
+
+    /** Everything this extension throws at run time. */
+    interface PushException extends \Throwable {}
+
+    /** No hub answers: not started, ended during the call, or its socket is out of reach. The message names the cure. */
+    class HubUnavailable extends \RuntimeException implements PushException {}
+
+    /** The hub did not answer within push.timeout; the call may still take effect. */
+    class Timeout extends \RuntimeException implements PushException {}
+
+    class ChannelNotFound extends \RuntimeException implements PushException {}
+
+    class AccessDenied extends \RuntimeException implements PushException {}
+
+    class PayloadTooLarge extends \RuntimeException implements PushException {}
+
+    class LimitExceeded extends \RuntimeException implements PushException {}
+
+    /** The data cannot be encoded as JSON; getPrevious() is the JsonException. */
+    class EncodingError extends \RuntimeException implements PushException {}
+
+}
