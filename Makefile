@@ -19,6 +19,9 @@ test: test-rust test-php
 test-rust:
 	@$(tools); scripts/deps.sh ask run
 	cargo test --locked
+	@echo 'The model of the ring, every interleaving (loom):'
+	RUSTFLAGS='--cfg loom' cargo test --locked --release --target-dir target/loom \
+		--package push-core --no-default-features --test ring_loom
 
 test-php:
 	@scripts/deps.sh ask run; scripts/deps.sh ask test
