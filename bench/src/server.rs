@@ -85,7 +85,7 @@ impl Server {
 
     /// The socket that PHP attaches to.
     pub(crate) fn socket(&self) -> PathBuf {
-        self.directory.join("hub.sock")
+        socket(&self.directory)
     }
 
     fn await_answer(&mut self) -> Result<()> {
@@ -191,13 +191,18 @@ authorized_channels_only = \"off\"
 longpolling_connection_ttl = \"none\"
 max_messages_stored_per_channel = {STORED_PER_CHANNEL}
 ",
-        directory.join("hub.sock").display()
+        socket(directory).display()
     );
     let file = directory.join("push.toml");
     fs::write(&file, config)?;
     let mut command = dying_with_us(hub);
     command.arg("--config").arg(file);
     Ok(command)
+}
+
+/// In a directory that the hub makes, so that it belongs to the hub's user.
+fn socket(directory: &Path) -> PathBuf {
+    directory.join("run/hub.sock")
 }
 
 /// `program`, told to end when this process dies without having stopped it.
@@ -221,10 +226,12 @@ fn signal(process: &OwnedFd, signal: Signal) -> Result<()> {
 }
 
 fn private_directory() -> Result<PathBuf> {
+    // The hub's user passes through, and sees nothing.
+    const MODE: u32 = 0o711;
     let parent = std::env::temp_dir();
     for number in 0.. {
         let directory = parent.join(format!("push-bench.{}.{number}", std::process::id()));
-        match fs::DirBuilder::new().mode(0o700).create(&directory) {
+        match fs::DirBuilder::new().mode(MODE).create(&directory) {
             Ok(()) => return Ok(directory),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(format!("{}: {error}", directory.display()).into()),
