@@ -378,7 +378,7 @@ impl<M: Deref<Target = [Word]>> Consumer<M> {
     /// Takes back [`want_data`](Self::want_data): woken by something else, or not waiting any longer.
     pub fn awake(&self) {
         // Whether a producer has seen the wish makes no difference: a needless bell is allowed.
-        self.memory[self.layout.control + WANT_DATA].store(0, Relaxed);
+        self.memory[self.layout.control + WANT_DATA].swap(0, Relaxed);
     }
 
     /// After releasing: whether the producer waits for room and there is enough to be worth waking it.
@@ -409,7 +409,9 @@ fn copy_out(memory: &[Word], layout: Layout, at: u64, len: usize, into: &mut Vec
 // again. The two fences make one of them see the other: either the wish is found, or what was published is.
 
 fn asked(want: &Word) {
-    want.store(1, Relaxed);
+    // Wishes are only ever swapped: loom does not know that nothing can come between a swap and what it read, and would
+    // let a plain store and a swap of the other side pass each other.
+    want.swap(1, Relaxed);
     fence(SeqCst);
 }
 
