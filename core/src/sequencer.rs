@@ -696,3 +696,6 @@ impl State {
         before.saturating_sub(self.memory())
     }
 }
+
+#[cfg(test)]
+mod tests;

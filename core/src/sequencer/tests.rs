@@ -1,0 +1,370 @@
+//! The engine against a naive list of everything that was ever stored.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+
+const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+const START: u32 = 1_000;
+
+fn name(index: usize) -> ChannelName {
+    ChannelName::new(NAMES[index].as_bytes(), 255).expect("a name")
+}
+
+fn limits() -> Limits {
+    Limits {
+        memory: 1 << 20,
+        message_size: 64 << 10,
+        channel_id_length: 255,
+        channels: None,
+        subscribers_per_channel: None,
+        messages_per_channel: None,
+        message_ttl: 1_000_000,
+        channel_inactivity: 30,
+        deleted_text: Arc::from(&b"gone"[..]),
+    }
+}
+
+fn state(limits: Limits) -> State {
+    State::new(limits, 2, Position { time: START, tag: 0 })
+}
+
+fn wanted(set: &BTreeSet<usize>) -> Vec<Wanted> {
+    set.iter().map(|&index| Wanted { name: name(index), backlog: 0 }).collect()
+}
+
+fn ask(channels: &[Wanted], after: Option<Position>, wait: bool) -> Subscribe<'_> {
+    Subscribe { channels, after, authorized_only: false, wait }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Publish {
+        channel: usize,
+        size: usize,
+        store: bool,
+        ttl: Option<u32>,
+    },
+    Delete {
+        channel: usize,
+    },
+    Create {
+        channel: usize,
+        max_messages: Option<u32>,
+    },
+    Pass {
+        seconds: u32,
+    },
+    /// The subscriber polls from its position, or takes what its thread is owed when it waits.
+    Poll {
+        subscriber: usize,
+    },
+    /// It leaves without an answer.
+    Leave {
+        subscriber: usize,
+    },
+    Sweep,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let channel = 0..NAMES.len();
+    let size = prop_oneof![8 => 1usize..200, 1 => 20_000usize..60_000];
+    let step = prop_oneof![
+        8 => (channel.clone(), size, prop::bool::weighted(0.9), prop::option::weighted(0.2, 1u32..20))
+            .prop_map(|(channel, size, store, ttl)| Step::Publish { channel, size, store, ttl }),
+        1 => channel.clone().prop_map(|channel| Step::Delete { channel }),
+        1 => (channel, prop::option::of(1u32..5)).prop_map(|(channel, max_messages)| Step::Create { channel, max_messages }),
+        1 => (1u32..15).prop_map(|seconds| Step::Pass { seconds }),
+        8 => (0..SUBSCRIBERS).prop_map(|subscriber| Step::Poll { subscriber }),
+        1 => (0..SUBSCRIBERS).prop_map(|subscriber| Step::Leave { subscriber }),
+        1 => Just(Step::Sweep),
+    ];
+    prop::collection::vec(step, 1..200)
+}
+
+const SUBSCRIBERS: usize = 4;
+
+/// A subscriber as its HTTP thread and its browser together see it.
+#[derive(Debug)]
+struct Subscriber {
+    channels: BTreeSet<usize>,
+    thread: ThreadId,
+    position: Option<Position>,
+    waits: Option<(Position, Seats)>,
+}
+
+/// All that was stored, by position, and what is owed to whom is checked against it.
+#[derive(Default)]
+struct Model {
+    stored: BTreeMap<Position, (usize, usize)>,
+    /// Everything published, stored or not.
+    published: BTreeMap<Position, (usize, usize)>,
+}
+
+impl Model {
+    fn missed(&self, channels: &BTreeSet<usize>, after: Position) -> Vec<(Position, usize)> {
+        let later =
+            self.stored.iter().filter(|(position, (channel, _))| **position > after && channels.contains(channel));
+        later.map(|(position, (_, size))| (*position, *size)).collect()
+    }
+
+    fn check(
+        &self,
+        subscriber: &Subscriber,
+        after: Position,
+        messages: &[Message],
+        gap: bool,
+    ) -> Result<(), TestCaseError> {
+        let got: Vec<(Position, usize)> =
+            messages.iter().map(|message| (message.position, message.payload.len())).collect();
+        let missed = self.missed(&subscriber.channels, after);
+        if gap {
+            let known: BTreeSet<_> = missed.into_iter().collect();
+            prop_assert!(got.iter().all(|message| known.contains(message)), "{got:?} of {known:?}");
+            prop_assert!(got.is_sorted());
+        } else {
+            prop_assert_eq!(got, missed, "after {} without a gap", after);
+        }
+        Ok(())
+    }
+}
+
+/// Delivers what a thread is owed to those of its subscribers that wait, one message each, as long-polling does.
+fn deliver(
+    state: &mut State,
+    now: u32,
+    thread: ThreadId,
+    all: &mut [Subscriber],
+    model: &Model,
+) -> Result<(), TestCaseError> {
+    let mut events = Vec::new();
+    while state.take_owed(thread, &mut events) {}
+    for event in events {
+        let (channel, message) = match event {
+            Event::Message(id, message) => (id, Some(message)),
+            Event::Lost(id) | Event::Deleted(id, ..) => (id, None),
+        };
+        for subscriber in all.iter_mut().filter(|subscriber| subscriber.thread == thread) {
+            let Some((from, seats)) = &subscriber.waits else { continue };
+            if !seats.contains(&channel) || message.as_ref().is_some_and(|message| message.position <= *from) {
+                continue;
+            }
+            match &message {
+                Some(message) => {
+                    let (channel, size) = model.published[&message.position];
+                    prop_assert_eq!((&*message.channel, message.payload.len()), (NAMES[channel], size));
+                    prop_assert!(subscriber.channels.contains(&channel));
+                    let between = model.missed(&subscriber.channels, *from);
+                    let earlier = between.iter().filter(|(position, _)| *position < message.position).count();
+                    prop_assert_eq!(earlier, 0, "{} comes before what was stored since {}", message.position, from);
+                    subscriber.position = Some(message.position);
+                }
+                // It is told of the gap, or that the channel is gone.
+                None => subscriber.position = Some(state.head),
+            }
+            let seats = seats.clone();
+            subscriber.waits = None;
+            state.unseat(now, thread, seats);
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_subscriber_gets_all_that_was_stored_or_is_told_of_a_gap(
+        steps in steps(),
+        sets in prop::collection::vec(prop::collection::btree_set(0..NAMES.len(), 1..=3), SUBSCRIBERS),
+        most in prop::option::of(1u32..6),
+        message_ttl in prop_oneof![Just(1_000_000u32), 5u32..40],
+    ) {
+        let mut state = state(Limits { messages_per_channel: most, message_ttl, ..limits() });
+        let mut model = Model::default();
+        let mut now = START + 1;
+        let mut all: Vec<Subscriber> = sets.into_iter().enumerate().map(|(index, channels)| Subscriber {
+            channels, thread: (index % 2) as u8, position: None, waits: None,
+        }).collect();
+        for step in steps {
+            match step {
+                Step::Publish { channel, size, store, ttl } => {
+                    let payload = vec![b'x'; size];
+                    let message = NewMessage { store, ttl, ..NewMessage::new(&payload) };
+                    let before = state.head;
+                    let (published, woken) = state.publish(now, &name(channel), &message).expect("allowed");
+                    prop_assert!(published.position > before);
+                    let seated = |thread| all.iter().any(|subscriber| {
+                        subscriber.thread == thread && subscriber.waits.is_some() && subscriber.channels.contains(&channel)
+                    });
+                    // Seats in a channel that was deleted are no seats in the new one.
+                    prop_assert!((0..2).all(|thread| woken & 1 << thread == 0 || seated(thread)));
+                    model.published.insert(published.position, (channel, size));
+                    if store {
+                        model.stored.insert(published.position, (channel, size));
+                    }
+                }
+                Step::Delete { channel } => {
+                    state.delete(now, &name(channel), None);
+                }
+                Step::Create { channel, max_messages } => {
+                    let options = ChannelOptions { max_messages, ..ChannelOptions::default() };
+                    state.create(now, name(channel), options).expect("allowed");
+                }
+                Step::Pass { seconds } => now += seconds,
+                Step::Sweep => {
+                    state.expire(now);
+                }
+                Step::Leave { subscriber } => {
+                    let subscriber = &mut all[subscriber];
+                    if let Some((from, seats)) = subscriber.waits.take() {
+                        state.unseat(now, subscriber.thread, seats);
+                        subscriber.position = Some(from);
+                    }
+                }
+                Step::Poll { subscriber } => {
+                    if all[subscriber].waits.is_some() {
+                        let thread = all[subscriber].thread;
+                        deliver(&mut state, now, thread, &mut all, &model)?;
+                        continue;
+                    }
+                    let subscriber = &mut all[subscriber];
+                    let channels = wanted(&subscriber.channels);
+                    match state.resume_or_wait(now, subscriber.thread, ask(&channels, subscriber.position, true)) {
+                        Ok(Resume::Now(batch)) => {
+                            let after = subscriber.position.expect("without a position it waits");
+                            model.check(subscriber, after, &batch.messages, batch.gap)?;
+                            prop_assert!(batch.position >= after || batch.gap);
+                            subscriber.position = Some(batch.position);
+                        }
+                        Ok(Resume::Waiting { from, seats }) => {
+                            if let Some(after) = subscriber.position {
+                                model.check(subscriber, after, &[], false)?;
+                            }
+                            subscriber.waits = Some((from, seats));
+                        }
+                        Err(refusal) => prop_assert!(false, "{refusal:?}"),
+                    }
+                }
+            }
+            let seated: usize = all.iter().filter_map(|subscriber| subscriber.waits.as_ref()).map(|(_, seats)| {
+                seats.iter().filter(|id| state.channels.get(**id).is_some()).count()
+            }).sum();
+            prop_assert_eq!(state.subscribers, seated as u64);
+            prop_assert!(state.memory() <= (1 << 20) + (64 << 10));
+        }
+    }
+}
+
+#[test]
+fn memory_is_given_back_when_messages_expire() {
+    let mut state = state(Limits { memory: 64 << 20, message_ttl: 10, ..limits() });
+    for number in 0..20_000 {
+        state.publish(START, &name(number % 3), &NewMessage::new(&[b'x'; 1000])).expect("published");
+    }
+    let full = state.memory();
+    assert!(full > 20_000_000);
+    assert!(state.expire(START + 10) > 19_000_000);
+    assert_eq!(state.stored, 0);
+    assert!(state.memory() < 200_000, "{} bytes are left", state.memory());
+    state.expire(START + 100);
+    assert_eq!((state.channels.len(), state.channel_bytes), (0, 0));
+}
+
+#[test]
+fn one_long_lived_message_does_not_hold_a_segment_of_dead_ones() {
+    let mut state = state(Limits { memory: 64 << 20, messages_per_channel: Some(2), ..limits() });
+    for number in 0..20_000 {
+        let channel = if number % 1000 == 0 { 1 } else { 0 };
+        state.publish(START, &name(channel), &NewMessage::new(&[b'x'; 1000])).expect("published");
+    }
+    assert_eq!(state.stored, 4);
+    assert!(state.memory() < 200_000, "{} bytes for four messages", state.memory());
+    let channels = wanted(&BTreeSet::from([0, 1]));
+    let Ok(Resume::Now(batch)) = state.resume_or_wait(START, 0, ask(&channels, Some(Position::START), false)) else {
+        panic!("stored messages are answered at once")
+    };
+    assert_eq!(batch.messages.len(), 4);
+}
+
+#[test]
+fn the_oldest_messages_give_way_and_their_readers_are_told() {
+    let mut state = state(limits());
+    let channels = wanted(&BTreeSet::from([0]));
+    state.publish(START, &name(0), &NewMessage::new(b"first")).expect("published");
+    let seen = state.head;
+    for _ in 0..2_000 {
+        state.publish(START, &name(1), &NewMessage::new(&[b'x'; 1000])).expect("published");
+        assert!(state.memory() <= 1 << 20);
+    }
+    let Ok(Resume::Now(batch)) =
+        state.resume_or_wait(START, 0, ask(&channels, Some(Position { tag: 0, ..seen }), true))
+    else {
+        panic!("a gap is answered at once")
+    };
+    assert!(batch.gap && batch.messages.is_empty());
+    assert_eq!(batch.position, state.head);
+}
+
+#[test]
+fn creating_fails_when_nothing_is_left_to_give_way() {
+    let mut state = state(limits());
+    let name = |number: usize| ChannelName::new(format!("channel-{number}").as_bytes(), 255).expect("a name");
+    let created =
+        (0..).take_while(|&number| state.create(START, name(number), ChannelOptions::default()).is_ok()).count();
+    assert!(created > 1000);
+    assert_eq!(
+        state.publish(START, &name(created), &NewMessage::new(b"x")).map(|_| ()),
+        Err(Error::LimitExceeded(Limit::Memory(1 << 20)))
+    );
+    state.publish(START, &name(0), &NewMessage::new(b"x")).expect("the channel exists");
+    state.expire(START + 25 * 3600);
+    state.create(START + 25 * 3600, name(created), ChannelOptions::default()).expect("there is room again");
+}
+
+#[test]
+fn a_created_channel_lives_for_its_ttl_after_its_last_use() {
+    let mut state = state(limits());
+    state.create(START, name(0), ChannelOptions { ttl: Some(100), ..ChannelOptions::default() }).expect("created");
+    state.publish(START + 90, &name(0), &NewMessage::new(b"x")).expect("published");
+    assert!(state.find(START + 189, &name(0)).is_some());
+    assert!(state.find(START + 190, &name(0)).is_none());
+}
+
+#[test]
+fn positions_grow_though_the_clock_goes_back() {
+    let mut state = state(limits());
+    let mut last = Position::START;
+    for now in [START + 5, START + 5, START + 1, START + 6, START] {
+        let (published, _) = state.publish(now, &name(0), &NewMessage::new(b"x")).expect("published");
+        assert!(published.position > last);
+        last = published.position;
+    }
+    assert_eq!(last, Position { time: START + 6, tag: 2 });
+}
+
+#[test]
+fn an_answer_is_bounded_and_the_rest_follows() {
+    let mut state = state(Limits { memory: 64 << 20, ..limits() });
+    for _ in 0..200 {
+        state.publish(START, &name(0), &NewMessage::new(&[b'x'; 60_000])).expect("published");
+    }
+    let mut channels = wanted(&BTreeSet::from([0]));
+    let (mut count, mut after) = (0, Position::START);
+    while count < 200 {
+        let Ok(Resume::Now(batch)) = state.resume_or_wait(START, 0, ask(&channels, Some(after), true)) else {
+            panic!("there is more")
+        };
+        assert!(!batch.gap && batch.messages.iter().map(|message| message.payload.len()).sum::<usize>() <= ANSWER);
+        (count, after) = (count + batch.messages.len(), batch.position);
+    }
+    assert_eq!((count, after), (200, state.head));
+    channels[0].backlog = 200;
+    let Ok(Resume::Now(batch)) = state.resume_or_wait(START, 0, ask(&channels, None, true)) else {
+        panic!("a backlog is answered at once")
+    };
+    assert!(batch.gap, "a backlog that is cut is a gap");
+    assert_eq!(batch.messages.last().map(|message| message.position), Some(state.head));
+}
