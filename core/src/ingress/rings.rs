@@ -16,6 +16,7 @@ use rustix::net::{
     self, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     sockopt,
 };
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tracing::{debug, warn};
 
@@ -23,6 +24,7 @@ use crate::call::{Call, Hello, Outcome, PROTOCOL, Request, Welcome};
 use crate::channel::MAX_NAME;
 use crate::error::Error;
 use crate::message::MAX_EVENT;
+use crate::readiness::watch;
 use crate::shm::doorbell;
 use crate::shm::ring::{Consumer, Corrupt, Next, Producer};
 use crate::shm::segment::{Invalid, Segment};
@@ -101,7 +103,7 @@ impl From<Errno> for Rejected {
 /// # Errors
 /// [`Rejected`]; the connection is closed.
 pub async fn greet(socket: OwnedFd) -> Result<Greeting, Rejected> {
-    let socket = doorbell::watched(socket)?;
+    let socket = watch(socket, Interest::READABLE)?;
     let first = tokio::time::timeout(HELLO, first_datagram(&socket));
     let (hello, descriptors) = first.await.map_err(|_| Rejected::Silent)??;
     match postcard::from_bytes(&hello).map_err(|_| Rejected::Undecodable)? {
@@ -113,7 +115,7 @@ pub async fn greet(socket: OwnedFd) -> Result<Greeting, Rejected> {
                 let bell = doorbell::bell()?;
                 let welcome = Welcome { protocol: PROTOCOL, refusal: None };
                 send_welcome(socket.as_fd(), &welcome, Some(bell.as_fd()))?;
-                let bell = doorbell::watched(bell)?;
+                let bell = watch(bell, Interest::READABLE)?;
                 let peer = peer(socket.as_fd())?;
                 Ok(Greeting::Attach(Attachment {
                     requests,

@@ -23,17 +23,6 @@ pub fn bell() -> io::Result<OwnedFd> {
     event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
 }
 
-/// Lets the hub's reactor watch a bell or a client's socket.
-///
-/// # Errors
-/// The kernel's, when the reactor cannot take it.
-#[cfg(feature = "hub")]
-pub fn watched(fd: OwnedFd) -> std::io::Result<tokio::io::unix::AsyncFd<OwnedFd>> {
-    use tokio::io::{Interest, unix::AsyncFd};
-    // SAFETY: an `OwnedFd` stays open until it is dropped, and our only caller never puts another in its place.
-    unsafe { Ok(AsyncFd::register_with_interest(fd, Interest::READABLE)?) }
-}
-
 /// Wakes the hub.
 pub fn ring(bell: BorrowedFd<'_>) {
     // Fails only when the counter is full, and then the hub has been rung.

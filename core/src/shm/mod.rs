@@ -18,7 +18,6 @@
 //! [`segment`] makes, checks and maps the memory, [`ring`] moves messages through it, [`doorbell`] wakes a process that
 //! sleeps. Both sides can write anything anywhere at any moment, so each checks what it reads and keeps its own place.
 
-#[allow(unsafe_code, reason = "vouches to the reactor for its descriptors")]
 pub mod doorbell;
 pub mod ring;
 #[allow(unsafe_code, reason = "maps memory that another process can write")]
