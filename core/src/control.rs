@@ -66,7 +66,6 @@ impl Control {
     /// # Errors
     /// The process was not started by a keeper.
     pub fn inherit() -> io::Result<Inherited> {
-        let signals = Signals::block()?;
         let first = process::inherited(CONFIG, BEFORE_LISTENERS)?;
         let [config_file, line, position] =
             <[OwnedFd; BEFORE_LISTENERS]>::try_from(first).expect("as many as were asked for");
@@ -77,6 +76,7 @@ impl Control {
         let mut listen = process::inherited(after, count)?;
         let mut admin_listen = listen.split_off(config.listen.len());
         let attach = admin_listen.split_off(config.admin_listen.len());
+        let signals = Signals::block()?;
         let position = SharedNumber::map(position.as_fd())?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
         let last = unpack(position.load());
@@ -84,6 +84,8 @@ impl Control {
         let time = u32::try_from(now).unwrap_or(u32::MAX).max(last.time).saturating_add(1);
         let control = Self { line, signals, position, config_hash: config.hash() };
         let start = Position { time, tag: 0 };
+        // Hubs may die faster than one a second, before any publication.
+        control.position(start);
         Ok(Inherited { config, listen, admin_listen, attach, start, control })
     }
 

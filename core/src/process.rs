@@ -138,9 +138,17 @@ impl Prepared<'_> {
                     }
                 }
             }
-            // glibc keeps 32 and 33 for itself and refuses them; KILL and STOP cannot be set.
+            // The kernel's `struct sigaction`, where zero is the default in all fields. Not by glibc, which keeps two signals
+            // for itself and would leave them as they are. KILL and STOP are refused, and need nothing.
+            let default = [0_u64; 4];
             for signal in 1..=64 {
-                libc::signal(signal, libc::SIG_DFL);
+                libc::syscall(
+                    libc::SYS_rt_sigaction,
+                    signal,
+                    default.as_ptr(),
+                    ptr::null_mut::<u64>(),
+                    size_of::<u64>(),
+                );
             }
             let set = signal_set();
             if libc::sigprocmask(libc::SIG_SETMASK, &raw const set, ptr::null_mut()) < 0 {
@@ -351,7 +359,8 @@ pub(crate) fn unsealed(file: &OwnedFd) -> io::Result<String> {
     String::from_utf8(content).map_err(|_| io::ErrorKind::InvalidData.into())
 }
 
-/// The first `count` descriptors that a [`Spawn`] gave to this process, from `first`.
+/// `count` descriptors that a [`Spawn`] gave to this process, from `first`. To be called before anything else is opened,
+/// which would get the number of one that is missing.
 ///
 /// # Errors
 /// One of them is not open: the process was not started by [`Spawn`].

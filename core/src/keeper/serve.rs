@@ -28,6 +28,9 @@ const BACKOFF: Duration = Duration::from_millis(10);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 /// What a hub may take above `drain_timeout` to end.
 const KILL_AFTER: Duration = Duration::from_secs(1);
+/// Supervisors signal a process and then its group: a second signal within this time is the first one's echo, a later one
+/// is somebody who does not want to wait.
+const ECHO: Duration = Duration::from_secs(1);
 /// Leases are few (one per PHP master); what asks for more is broken.
 const MOST_LEASES: usize = 1024;
 
@@ -55,10 +58,10 @@ pub fn run_inherited() -> ExitCode {
     let mut tells = None;
     let started = (|| {
         let wrong = |error: io::Error| StartError::new(format!("not started by a PHP master: {error}"));
-        let signals = Signals::block().map_err(wrong)?;
         let [file, tell, lock, lease] =
             <[OwnedFd; 4]>::try_from(process::inherited(3, 4).map_err(wrong)?).expect("as many as were asked for");
         tells = Some(tell);
+        let signals = Signals::block().map_err(wrong)?;
         let mut config = Config::default();
         config.parse(&process::unsealed(&file).map_err(wrong)?, "configuration")?;
         Keeper::start(&config, signals, Lock::inherited(lock), Some(lease))
@@ -279,7 +282,7 @@ impl Keeper {
     fn asked_to_end(&self) -> bool {
         while let Some(signal) = self.signals.next() {
             if signal != Signal::HUP {
-                tracing::info!("ending: {signal:?}");
+                tracing::info!("ending: {}", if signal == Signal::INT { "SIGINT" } else { "SIGTERM" });
                 return true;
             }
             tracing::warn!("SIGHUP changes nothing: a changed configuration needs a restart");
@@ -352,7 +355,8 @@ impl Keeper {
         self.listeners.close();
         let Some(hub) = self.hub.take() else { return ExitCode::SUCCESS };
         hub.drain();
-        let deadline = Instant::now() + self.config.drain_timeout + KILL_AFTER;
+        let asked = Instant::now();
+        let deadline = asked + self.config.drain_timeout + KILL_AFTER;
         loop {
             let mut fds = [PollFd::new(&hub.end, PollFlags::IN), PollFd::new(&self.signals, PollFlags::IN)];
             let left = deadline.saturating_duration_since(Instant::now());
@@ -361,7 +365,7 @@ impl Keeper {
                 break;
             }
             let again = std::iter::from_fn(|| self.signals.next()).any(|signal| signal != Signal::HUP);
-            if again || left.is_zero() {
+            if (again && asked.elapsed() >= ECHO) || left.is_zero() {
                 tracing::error!("the hub (pid {}) did not end; it is killed", hub.pid.as_raw_nonzero());
                 hub.kill();
                 let _ = hub.wait();
