@@ -71,19 +71,16 @@ impl Control {
             <[OwnedFd; BEFORE_LISTENERS]>::try_from(first).expect("as many as were asked for");
         let mut config = Config::default();
         config.parse(&process::unsealed(&config_file)?, "configuration").map_err(io::Error::other)?;
-        let after = CONFIG + BEFORE_LISTENERS as i32;
+        let listeners = CONFIG + BEFORE_LISTENERS as i32;
         let count = config.listen.len() + config.admin_listen.len() + ATTACH;
-        let mut listen = process::inherited(after, count)?;
+        let mut listen = process::inherited(listeners, count)?;
         let mut admin_listen = listen.split_off(config.listen.len());
         let attach = admin_listen.split_off(config.admin_listen.len());
         let signals = Signals::block()?;
         let position = SharedNumber::map(position.as_fd())?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-        let last = unpack(position.load());
-        // The present second may hold positions of the hub before, and the clock may have been set back since.
-        let time = u32::try_from(now).unwrap_or(u32::MAX).max(last.time).saturating_add(1);
+        let start = after(now, unpack(position.load()));
         let control = Self { line, signals, position, config_hash: config.hash() };
-        let start = Position { time, tag: 0 };
         // Hubs may die faster than one a second, before any publication.
         control.position(start);
         Ok(Inherited { config, listen, admin_listen, attach, start, control })
@@ -144,10 +141,33 @@ impl Control {
     }
 }
 
+/// The first position of a hub that starts `now`, after one that had got to `last`: the present second may hold positions
+/// of that hub, and the clock may have been set back since.
+fn after(now: u64, last: Position) -> Position {
+    let now = u32::try_from(now).unwrap_or(u32::MAX);
+    Position { time: now.max(last.time).saturating_add(1), tag: 0 }
+}
+
 fn pack(position: Position) -> u64 {
     u64::from(position.time) << 32 | u64::from(position.tag)
 }
 
 pub(crate) fn unpack(number: u64) -> Position {
     Position { time: (number >> 32) as u32, tag: number as u32 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_hub_starts_after_the_last_position_whatever_the_clock_says() {
+        let last = Position { time: 1_000, tag: 7 };
+        assert_eq!(unpack(pack(last)), last);
+        for now in [10, 999, 1_000, 1_001, 5_000] {
+            let start = after(now, last);
+            assert!(start > last && u64::from(start.time) > now, "{start}");
+        }
+        assert!(after(u64::MAX, last) > last);
+    }
 }

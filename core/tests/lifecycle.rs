@@ -333,6 +333,10 @@ fn a_killed_hub_is_replaced_and_no_connection_is_refused() {
             wait_until("the hub is replaced", || children(running.pid()).iter().any(|pid| *pid != hub && !gone(*pid)));
             wait_until("the log names the cause", || site.log().matches("ended: signal 9").count() == round + 1);
         }
+        // The first is replaced at once; one that dies young waits longer each time.
+        for wait in ["0ns", "10ms", "20ms", "40ms"] {
+            assert!(site.log().contains(&format!("the next in {wait}\n")), "{wait}\n{}", site.log());
+        }
         site.publish("a", "the last");
         assert!(site.position("a") > last);
         drop(until);
@@ -647,6 +651,19 @@ fn nobody_can_take_a_lease_away_from_others() {
     assert_eq!(site.keeper(), Some(leased.keeper));
 }
 
+/// Ids belong to threads as far as the kernel is concerned.
+fn as_another_user<T: Send + 'static>(id: u32, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let switched = move || {
+        rustix::thread::set_thread_groups(&[]).unwrap();
+        let gid = rustix::process::Gid::from_raw(id);
+        rustix::thread::set_thread_res_gid(gid, gid, gid).unwrap();
+        let uid = rustix::process::Uid::from_raw(id);
+        rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
+        work()
+    };
+    std::thread::spawn(switched).join().unwrap()
+}
+
 #[test]
 fn a_worker_of_any_user_comes_in_through_the_inherited_descriptor() {
     if !root() {
@@ -655,20 +672,12 @@ fn a_worker_of_any_user_comes_in_through_the_inherited_descriptor() {
     let site = Site::new();
     let leased = Leased::start(&site, &site.config(&[("user", "daemon")]));
     let attach = &leased.started.as_ref().unwrap().attach;
-    // Ids belong to threads as far as the kernel is concerned.
     let connects = |path: String| {
-        let as_worker = move || {
-            let nobody = 65534;
-            rustix::thread::set_thread_groups(&[]).unwrap();
-            let gid = rustix::process::Gid::from_raw(nobody);
-            rustix::thread::set_thread_res_gid(gid, gid, gid).unwrap();
-            let uid = rustix::process::Uid::from_raw(nobody);
-            rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
+        as_another_user(65534, move || {
             let flags = SocketFlags::CLOEXEC;
             let worker = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
             rustix::net::connect(&worker, &SocketAddrUnix::new(path).unwrap())
-        };
-        std::thread::spawn(as_worker).join().unwrap()
+        })
     };
     let denied = Err(rustix::io::Errno::ACCESS);
     assert_eq!(connects(site.socket().display().to_string()), denied);
@@ -801,6 +810,17 @@ fn a_hub_of_another_configuration_is_kept_and_the_difference_named() {
     drop(same);
     site.publish("a", "x");
     assert_eq!(site.keeper(), Some(running.pid()));
+}
+
+#[test]
+fn a_master_that_may_not_start_a_hub_there_can_still_keep_one() {
+    let site = Site::new();
+    let config = site.config(&[("socket_mode", "0666")]);
+    let _running = Foreground::start(&site, &config);
+    fs::set_permissions(site.path("run/hub.sock.lock"), fs::Permissions::from_mode(0o000)).unwrap();
+    let master = move || start_or_adopt(&config, Path::new(PROGRAM)).map(|started| started.how);
+    let how = if root() { as_another_user(1, master) } else { master() };
+    assert_eq!(how, Ok(How::Adopted));
 }
 
 #[test]

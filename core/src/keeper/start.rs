@@ -57,7 +57,11 @@ pub fn start_or_adopt(config: &Config, hub: &Path) -> Result<Started, StartError
     let socket = config.socket.as_path();
     let owner = Owner::of(config)?;
     owner.prepare_directory(socket)?;
-    let lock = Lock::open(socket).map_err(|error| lock_error(socket, &error))?;
+    let lock = match Lock::open(socket) {
+        Ok(lock) => lock,
+        // Who may not write there can start nothing, and may still keep what somebody else started.
+        Err(error) => return adopt(config, Instant::now() + READY)?.ok_or_else(|| lock_error(socket, &error)),
+    };
     if !lock.take(Instant::now() + READY).map_err(|error| lock_error(socket, &error))? {
         return Err(StartError::new(format!(
             "{}: another process is starting or ending a hub there and did not finish within {} s; try again",
