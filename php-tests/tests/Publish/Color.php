@@ -1,0 +1,10 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Push\Tests\Publish;
+
+enum Color
+{
+    case Red;
+}
