@@ -17,11 +17,14 @@ use crate::config::Config;
 use crate::control::Control;
 use crate::http_thread::{From, HttpThread, Inbox};
 use crate::message::Position;
+use crate::process;
 use crate::readiness;
 use crate::sequencer::{Limits, Sequencer};
 
 /// How often what has expired is looked for. Expiry is checked on access; this only gives memory back.
 const SWEEP: Duration = Duration::from_secs(5);
+/// Bytes that expire at once from which on it is worth while to look for free pages.
+const WORTH_TRIMMING: usize = 1 << 20;
 /// How long an acceptor rests when the process has no descriptor left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
@@ -161,6 +164,8 @@ async fn accept(listener: AsyncFd<OwnedFd>, mut stop: watch::Receiver<bool>, mut
 async fn sweep(engine: Arc<Sequencer>) {
     loop {
         tokio::time::sleep(SWEEP).await;
-        engine.expire();
+        if engine.expire() >= WORTH_TRIMMING {
+            process::trim_heap();
+        }
     }
 }

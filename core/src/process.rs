@@ -386,6 +386,16 @@ pub(crate) fn null() -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)
 }
 
+/// Gives pages that are free in the heap back to the system. The C library keeps them for itself else.
+#[cfg(feature = "hub")]
+pub(crate) fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: only works on the heap's own books, under its own locks.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// How many descriptors this process may have.
 pub(crate) fn descriptor_limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)

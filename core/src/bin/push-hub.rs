@@ -104,6 +104,12 @@ fn hub() -> ExitCode {
         }
     };
     keeper::log_to_stderr(config.log_level);
+    // A thread that is missing would be missed by its connections alone; the keeper replaces a hub that is gone.
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
     let control = Arc::new(control);
     let sockets = Sockets { listen, admin_listen, attach };
     let hub = match Hub::start(Arc::new(config), sockets, start, Some(control.clone())) {

@@ -52,7 +52,7 @@ pub struct Peer {
 #[derive(Debug)]
 pub enum Greeting {
     /// To make calls.
-    Attach(Attachment),
+    Attach(Box<Attachment>),
     /// To keep the hub running: [`Hello::Lease`].
     Lease {
         /// The connection, without unread datagrams.
@@ -117,7 +117,7 @@ pub async fn greet(socket: OwnedFd) -> Result<Greeting, Rejected> {
                 send_welcome(socket.as_fd(), &welcome, Some(bell.as_fd()))?;
                 let bell = watch(bell, Interest::READABLE)?;
                 let peer = peer(socket.as_fd())?;
-                Ok(Greeting::Attach(Attachment {
+                Ok(Greeting::Attach(Box::new(Attachment {
                     requests,
                     replies,
                     reply: Reply::default(),
@@ -125,7 +125,7 @@ pub async fn greet(socket: OwnedFd) -> Result<Greeting, Rejected> {
                     socket,
                     peer,
                     refused: 0,
-                }))
+                })))
             }
             Err(rejected) => {
                 let refusal = Some(match rejected {

@@ -37,7 +37,7 @@ pub(crate) struct Intake {
 
 /// What was read.
 pub(crate) enum What {
-    Request(OwnedRequest),
+    Request(Box<OwnedRequest>),
     /// Not served: answer with this status, then close.
     Refused(u16, &'static str),
     /// hyper said what was wrong, or the client left: close.
@@ -123,7 +123,7 @@ async fn collect(request: hyper::Request<Incoming>, limit: usize) -> What {
         return TOO_LARGE;
     }
     match Limited::new(body, limit).collect().await {
-        Ok(body) => What::Request(OwnedRequest { head, body: body.to_bytes() }),
+        Ok(body) => What::Request(Box::new(OwnedRequest { head, body: body.to_bytes() })),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => TOO_LARGE,
         Err(_) => What::Refused(400, "The body is broken."),
     }
