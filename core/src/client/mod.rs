@@ -367,11 +367,12 @@ impl Link {
         let start = self.requests.head();
         let mut sent = 0;
         while !self.requests.push(call, &mut sent)? {
-            self.tell_hub();
             self.requests.want_room();
             if self.requests.push(call, &mut sent)? {
                 break;
             }
+            // Last, because both attempts may have written frames.
+            self.tell_hub();
             self.drain_replies(0)?;
             match self.wait(deadline) {
                 Woken::Perhaps => {}
