@@ -6,8 +6,11 @@ namespace Push\Tests\Browser;
 
 use PHPUnit\Framework\TestCase;
 use Push\Tests\Support\Browser;
+use Push\Tests\Support\Directory;
 use Push\Tests\Support\Example;
-use Push\Tests\Support\Process;
+use Push\Tests\Support\Machine;
+use Push\Tests\Support\Program;
+use Push\Tests\Support\Wait;
 
 /** People chat through the example: real browsers, nginx, php-fpm and hub. */
 final class ChatTest extends TestCase
@@ -16,30 +19,24 @@ final class ChatTest extends TestCase
     private const LIVE = "document.querySelector('#state.live')";
 
     private static Example $example;
-    private static Process $driver;
+    private static Program $driver;
     private static string $address;
-    private static string $profiles;
-    private static string $screenshots;
 
     /** @var list<Browser> */
     private array $browsers = [];
 
     public static function setUpBeforeClass(): void
     {
-        self::$profiles = sys_get_temp_dir() . '/push-browser.' . getmypid();
-        self::$screenshots = getenv('PUSH_SCREENSHOTS') ?: self::$profiles;
-        @mkdir(self::$screenshots, recursive: true);
-        self::$example = new Example();
-        self::$driver = new Process(['chromedriver', '--port=0']);
-        [, $port] = self::$driver->until('~started successfully on port (\d+)~', 20);
+        self::$example = Example::start();
+        self::$driver = Program::start(['chromedriver', '--port=0'], Directory::make('chromedriver') . '/output');
+        $port = Wait::until(static fn (): ?string => preg_match('~successfully on port (\d+)~', self::$driver->output(), $match) ? $match[1] : null, 'chromedriver listens');
         self::$address = "http://127.0.0.1:$port";
     }
 
     public static function tearDownAfterClass(): void
     {
-        self::$driver->stop(SIGTERM, 10);
+        self::$driver->end();
         self::$example->stop();
-        exec('rm -rf ' . escapeshellarg(self::$profiles));
     }
 
     protected function tearDown(): void
@@ -178,14 +175,14 @@ final class ChatTest extends TestCase
         $this->say($ann, 'one');
         $this->expect($ben, ['one']);
 
-        $hub = self::$example->php('push_status()["pid"]');
-        posix_kill((int) $hub, SIGKILL);
+        [, $hub] = self::$example->hub();
+        posix_kill($hub, SIGKILL);
         $ann->until("document.querySelector('#state.live')", 'the page has found the new hub');
         $this->say($ann, 'two');
         $this->say($ben, 'three');
         $this->expect($ann, ['one', 'two', 'three']);
         $this->expect($ben, ['one', 'two', 'three']);
-        $this->assertNotSame($hub, self::$example->php('push_status()["pid"]'));
+        $this->assertNotSame($hub, self::$example->status()['pid']);
     }
 
     public function testStrangersAndForeignPagesAreRefused(): void
@@ -207,9 +204,19 @@ final class ChatTest extends TestCase
         $this->assertSame(404, $this->status('/pub?id=made-up', 'POST'));
     }
 
+    /** The last one: nothing of what `make run` started is left. */
+    public function testStoppingEndsEverything(): void
+    {
+        $hub = self::$example->hub();
+        self::$example->stop();
+        $this->assertSame([false, false], array_map(Machine::runs(...), $hub));
+        $this->assertDirectoryDoesNotExist(self::$example->directory);
+        $this->assertFalse(@file_get_contents(self::$example->url));
+    }
+
     private function browser(string $nick): Browser
     {
-        $browser = new Browser(self::$address, self::$profiles . "/$nick");
+        $browser = new Browser(self::$address, Directory::make('browser'));
         $this->browsers[] = $browser;
         $browser->open(self::$example->url);
         $browser->until("!document.querySelector('#door').hidden", 'the door');
@@ -263,7 +270,10 @@ final class ChatTest extends TestCase
 
     private function shoot(Browser $browser, string $name): void
     {
-        $browser->screenshot(self::$screenshots . "/$name.png");
+        $directory = getenv('PUSH_SCREENSHOTS');
+        if ($directory !== false) {
+            $browser->screenshot("$directory/$name.png");
+        }
     }
 
     private function signIn(string $nick): string
@@ -282,7 +292,7 @@ final class ChatTest extends TestCase
     private function request(string $path, string $method, array $headers, string $body, ?array &$answer): void
     {
         file_get_contents(self::$example->url . $path, context: stream_context_create(['http' => [
-            'method' => $method, 'header' => $headers, 'content' => $method === 'POST' ? $body : '', 'ignore_errors' => true, 'timeout' => 10,
+            'method' => $method, 'header' => ['Content-Type: application/json', ...$headers], 'content' => $method === 'POST' ? $body : '', 'ignore_errors' => true, 'timeout' => 10,
         ]]));
         $answer = $http_response_header;
     }

@@ -65,15 +65,11 @@ final class Browser
     /** Waits until the expression is true, and answers it. */
     public function until(string $expression, string $what, float $seconds = 15): mixed
     {
-        $deadline = microtime(true) + $seconds;
-        do {
-            $value = $this->script("return $expression");
-            if ($value) {
-                return $value;
-            }
-            usleep(50_000);
-        } while (microtime(true) < $deadline);
-        throw new RuntimeException("after $seconds s still not: $what. The page says:\n" . $this->script('return document.body.innerText'));
+        try {
+            return Wait::until(fn (): mixed => $this->script("return $expression") ?: null, $what, $seconds);
+        } catch (RuntimeException $late) {
+            throw new RuntimeException("{$late->getMessage()}; the page says:\n" . $this->script('return document.body.innerText'));
+        }
     }
 
     public function offline(bool $offline): void

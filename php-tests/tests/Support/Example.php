@@ -9,32 +9,45 @@ use RuntimeException;
 /** The example, started as `make run` starts it: hub, php-fpm and nginx in a directory of their own. */
 final class Example
 {
-    public readonly string $url;
-    public readonly string $directory;
-    private Process $process;
+    private function __construct(
+        private readonly Program $process,
+        public readonly string $url,
+        public readonly string $directory,
+    ) {
+    }
 
-    public function __construct()
+    public static function start(): self
     {
-        $this->process = new Process([dirname(__DIR__, 3) . '/scripts/run.sh'], ['PORT' => '0']);
+        $output = Directory::make('example') . '/output';
+        $process = Program::start([dirname(__DIR__, 3) . '/scripts/run.sh'], $output, ['PORT' => '0'] + getenv());
         // It builds what has changed, so give it time.
-        [, $this->url] = $this->process->until('~The chat is at\s+(\S+)/\n~', 900);
-        [, $this->directory] = $this->process->until('~Logs and data\s+(\S+)\n~', 5);
+        [, $url, $directory] = Wait::until(static function () use ($process): ?array {
+            if ($process->exitCode() !== null) {
+                throw new RuntimeException("run.sh ended at its start:\n" . $process->output());
+            }
+            $said = preg_match('~The chat is at\s+(\S+)/\n.*Logs and data\s+(\S+)\n~', $process->output(), $match);
+            return $said === 1 ? $match : null;
+        }, 'the address of the chat', 900.0);
+        return new self($process, $url, $directory);
     }
 
-    /** The result of an expression in a PHP process beside php-fpm, as in a cron job. */
-    public function php(string $expression): string
+    /** What push_status() says in a PHP beside php-fpm, as in a cron job. */
+    public function status(): array
     {
-        $php = new Process([PHP_BINARY, '-r', "echo $expression, \"\\n\";"], ['PHP_INI_SCAN_DIR' => ":{$this->directory}/ini"]);
-        [, $result] = $php->until('~^(.*)\n~', 10);
-        return $result;
+        return Php::run('return push_status();', ['push.socket' => "{$this->directory}/run/hub.sock"]);
     }
 
-    /** Ends it as Ctrl-C and TERM do, and waits for that. */
+    /** The processes of the hub: keeper and hub. */
+    public function hub(): array
+    {
+        $hub = $this->status()['pid'];
+        preg_match('/^PPid:\s*(\d+)/m', file_get_contents("/proc/$hub/status"), $parent);
+        return [(int) $parent[1], $hub];
+    }
+
+    /** Ends it as Ctrl-C and TERM do. */
     public function stop(): void
     {
-        $this->process->stop(SIGTERM, 60);
-        if (file_exists($this->directory)) {
-            throw new RuntimeException("{$this->directory} is still there");
-        }
+        $this->process->end();
     }
 }
