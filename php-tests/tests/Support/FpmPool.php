@@ -24,11 +24,13 @@ final class FpmPool
     /**
      * @param array<string, string|int> $ini Beyond a free listener, a socket and a short linger
      * @param array<string, string|int> $pool Directives of the pool beyond one static worker
-     * @param ?string $directory That of an earlier pool, to meet its hub
+     * @param ?string $directory One that exists, such as that of an earlier pool, to meet its hub
+     * @param list<string> $options Instead of `-n`, which reads no INI file
      */
-    public static function start(array $ini = [], array $pool = [], bool $daemonize = false, ?string $directory = null): self
-    {
-        $fpm = self::prepare($ini, $pool, $daemonize, $directory);
+    public static function start(
+        array $ini = [], array $pool = [], bool $daemonize = false, ?string $directory = null, array $options = ['-n'],
+    ): self {
+        $fpm = self::prepare($ini, $pool, $directory, $options);
         $process = Program::start([...$fpm->command, $daemonize ? '-D' : '-F'], "{$fpm->directory}/output");
         if ($daemonize) {
             $code = $process->wait();
@@ -52,14 +54,14 @@ final class FpmPool
     /** Runs php-fpm with these arguments instead of serving. */
     public static function probe(array $arguments): self
     {
-        $fpm = self::prepare([], [], false, null);
+        $fpm = self::prepare([], [], null, ['-n']);
         $process = Program::start([...$fpm->command, ...$arguments], "{$fpm->directory}/output");
         $process->wait();
 
         return $fpm;
     }
 
-    private static function prepare(array $ini, array $pool, bool $daemonize, ?string $directory): self
+    private static function prepare(array $ini, array $pool, ?string $directory, array $options): self
     {
         $directory ??= Directory::make('fpm');
         $user = Machine::unprivileged();
@@ -90,7 +92,7 @@ final class FpmPool
             $lines[] = "$name = $value";
         }
         file_put_contents("$directory/fpm.conf", implode("\n", $lines) . "\n");
-        $command = [self::binary(), '-n', '-y', "$directory/fpm.conf"];
+        $command = [self::binary(), ...$options, '-y', "$directory/fpm.conf"];
         foreach ($ini as $name => $value) {
             array_push($command, '-d', "$name=$value");
         }

@@ -60,6 +60,12 @@ final class Hub
         return $hub;
     }
 
+    /** The keeper's pid; push_status() has the hub's. */
+    public function pid(): int
+    {
+        return $this->process->pid;
+    }
+
     public function log(): string
     {
         return $this->process->output();

@@ -9,7 +9,7 @@ use RuntimeException;
 /** A php-cli of its own with the extension, for what must not happen in the process of the tests. */
 final class Php
 {
-    private function __construct(private readonly Program $process, private readonly string $result)
+    private function __construct(private readonly Program $process, public readonly string $directory)
     {
     }
 
@@ -24,8 +24,7 @@ final class Php
         // The code may have become another user when it writes its result.
         chmod($directory, 01777);
         $support = var_export(__DIR__ . '/Thrown.php', true);
-        $result = "$directory/result";
-        $target = var_export($result, true);
+        $target = var_export("$directory/result", true);
         file_put_contents("$directory/code.php", <<<PHP
             <?php
             require $support;
@@ -33,11 +32,17 @@ final class Php
             file_put_contents($target, serialize(\$result));
             PHP);
         $command = [PHP_BINARY, '-n', '-d', 'extension=' . getenv('PUSH_EXTENSION'), '-d', 'display_errors=stderr'];
+        foreach (['pcntl', 'posix'] as $extension) {
+            // Some build them in, some do not.
+            if (is_file(ini_get('extension_dir') . "/$extension.so")) {
+                array_push($command, '-d', "extension=$extension");
+            }
+        }
         foreach ($ini as $name => $value) {
             array_push($command, '-d', "$name=$value");
         }
 
-        return new self(Program::start([...$command, "$directory/code.php"], "$directory/output"), $result);
+        return new self(Program::start([...$command, "$directory/code.php"], "$directory/output"), $directory);
     }
 
     /** @param array<string, string|int> $ini */
@@ -51,6 +56,17 @@ final class Php
         return $this->process->pid;
     }
 
+    /** Its exit code, where it does not get as far as a result. */
+    public function end(): int
+    {
+        return $this->process->wait(60.0);
+    }
+
+    public function output(): string
+    {
+        return $this->process->output();
+    }
+
     public function result(): mixed
     {
         $code = $this->process->wait(30.0);
@@ -58,6 +74,6 @@ final class Php
             throw new RuntimeException("php ended with $code and wrote:\n" . $this->process->output());
         }
 
-        return unserialize((string) file_get_contents($this->result));
+        return unserialize((string) file_get_contents("{$this->directory}/result"));
     }
 }

@@ -1,0 +1,264 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Push\Tests\Lifecycle;
+
+use PHPUnit\Framework\TestCase;
+use Push\Exception\HubUnavailable;
+use Push\Tests\Support\Directory;
+use Push\Tests\Support\FpmPool;
+use Push\Tests\Support\Machine;
+use Push\Tests\Support\Subscriber;
+use Push\Tests\Support\Wait;
+
+/** The master of FPM starts a hub, adopts it at a reload, and lets it go at its end. */
+final class FpmTest extends TestCase
+{
+    private ?FpmPool $fpm = null;
+
+    protected function tearDown(): void
+    {
+        // Ends what a failed test left running; a hub follows its last lease.
+        if ($this->fpm !== null && Machine::runs($this->fpm->pid())) {
+            $this->fpm->stop();
+        }
+    }
+
+    private function start(mixed ...$arguments): FpmPool
+    {
+        return $this->fpm = FpmPool::start(...$arguments);
+    }
+
+    private static function hub(FpmPool $fpm): int
+    {
+        return $fpm->run('return push_status()["pid"];');
+    }
+
+    /** A subscriber that waits in a new channel; both. */
+    private static function subscribe(FpmPool $fpm): array
+    {
+        $channel = $fpm->run('return create_channel();');
+        $subscriber = new Subscriber($fpm->address);
+        $subscriber->ask("/sub/$channel");
+        $seated = "return push_channel_info('$channel')->subscribers;";
+        Wait::until(static fn (): bool => $fpm->run($seated) === 1, 'the subscriber is seated');
+
+        return [$channel, $subscriber];
+    }
+
+    private static function assertEnds(int $hub, FpmPool $fpm): void
+    {
+        Wait::until(static fn (): bool => !Machine::runs($hub), "the hub ends after the linger:\n" . $fpm->log());
+        Wait::until(static fn (): bool => !file_exists($fpm->socket), 'its socket goes');
+    }
+
+    public function testTheMasterStartsAHubThatWorkersReach(): void
+    {
+        $fpm = $this->start();
+        $status = $fpm->run('return push_status();');
+        self::assertSame(['running', $fpm->socket], [$status['state'], $status['socket']]);
+        $line = file_get_contents("/proc/{$status['pid']}/status");
+        preg_match('/^Uid:\s+(\d+)\s+(\d+)\s+(\d+)\s+(\d+)/m', $line, $match);
+        $user = posix_getpwnam(Machine::unprivileged())['uid'];
+        self::assertSame(array_fill(0, 4, (string) $user), array_slice($match, 1), 'privileges were dropped');
+        self::assertSame(1, $fpm->run('return push_publish("c", "x")->id;'));
+        self::assertSame(2, $fpm->run('return push_publish("c", "x")->id;'));
+        $fpm->stop();
+        self::assertEnds($status['pid'], $fpm);
+    }
+
+    /** @return iterable<array{list<string>}> */
+    public function probes(): iterable
+    {
+        foreach ([
+            '-t', '-tt', '-i', '-m', '-v', '-h', '--test', '--info', '--modules', '--version', '--help', '-Rt', '-?',
+        ] as $flag) {
+            yield $flag => [[$flag]];
+        }
+        yield 'after a value' => [['-d', 'push.threads=1', '-t']];
+        yield 'an unknown flag' => [['--nonsense']];
+    }
+
+    /** @dataProvider probes */
+    public function testACommandThatOnlyLooksStartsNothing(array $arguments): void
+    {
+        $fpm = FpmPool::probe($arguments);
+        self::assertNotSame('', $fpm->log());
+        self::assertDirectoryDoesNotExist(dirname($fpm->socket), $fpm->log());
+        self::assertFileDoesNotExist("{$fpm->directory}/hub.log");
+    }
+
+    /** @return iterable<string, array{bool}> */
+    public function daemonize(): iterable
+    {
+        yield 'in the foreground' => [false];
+        yield 'as a daemon' => [true];
+    }
+
+    /** @dataProvider daemonize */
+    public function testAReloadKeepsTheHubAndThoseWhoWait(bool $daemonize): void
+    {
+        $fpm = $this->start([], [], $daemonize);
+        $hub = self::hub($fpm);
+        [$channel, $subscriber] = self::subscribe($fpm);
+        $fpm->reload();
+        self::assertSame($hub, self::hub($fpm));
+        self::assertTrue($subscriber->waits());
+        self::assertSame(1, $fpm->run("return push_publish('$channel', 'after the reload')->subscribers;"));
+        self::assertSame('after the reload', $subscriber->answer()->body);
+        $fpm->stop();
+        self::assertEnds($hub, $fpm);
+    }
+
+    /** @return iterable<string, array{int, bool}> */
+    public function ends(): iterable
+    {
+        yield 'SIGQUIT' => [SIGQUIT, false];
+        yield 'SIGTERM' => [SIGTERM, false];
+        yield 'SIGQUIT to a daemon' => [SIGQUIT, true];
+        yield 'SIGTERM to a daemon' => [SIGTERM, true];
+    }
+
+    /** @dataProvider ends */
+    public function testTheHubEndsAfterTheLinger(int $signal, bool $daemonize): void
+    {
+        $fpm = $this->start(['push.linger' => '1s'], [], $daemonize);
+        $hub = self::hub($fpm);
+        [, $subscriber] = self::subscribe($fpm);
+        $fpm->stop($signal);
+        self::assertTrue($subscriber->waits(), 'not before the linger');
+        $answer = $subscriber->answer();
+        self::assertSame(304, $answer->status, 'who waits is told');
+        self::assertMatchesRegularExpression('/^\d+\.\d+$/', $answer->position());
+        self::assertEnds($hub, $fpm);
+    }
+
+    public function testTheNextFpmWithinTheLingerAdoptsTheHub(): void
+    {
+        $first = $this->start(['push.linger' => '3s']);
+        $hub = self::hub($first);
+        $first->run('return push_publish("c", "kept")->id;');
+        $first->stop();
+        $second = $this->start(['push.linger' => '3s', 'push.listen' => $first->address], [], false, $first->directory);
+        self::assertSame($hub, self::hub($second));
+        self::assertSame(1, $second->run('return push_channel_info("c")->stored;'));
+        $second->stop();
+        self::assertEnds($hub, $second);
+    }
+
+    public function testWorkersComeAndGoAndTheHubStays(): void
+    {
+        $fpm = $this->start([], ['pm.max_requests' => 2]);
+        $hub = self::hub($fpm);
+        $workers = [];
+        for ($i = 1; $i <= 10; $i++) {
+            [$worker, $id] = $fpm->run('return [getmypid(), push_publish("c", "x")->id];');
+            self::assertSame($i, $id);
+            $workers[$worker] = true;
+        }
+        self::assertGreaterThan(3, count($workers));
+        self::assertSame($hub, self::hub($fpm));
+        $fpm->stop();
+        self::assertEnds($hub, $fpm);
+    }
+
+    public function testAKilledHubIsReplacedUnderTheWorkers(): void
+    {
+        $fpm = $this->start();
+        $hub = self::hub($fpm);
+        posix_kill($hub, SIGKILL);
+        $next = Wait::until(static function () use ($fpm, $hub): ?int {
+            $pid = $fpm->run('return push_status()["pid"];');
+
+            return is_int($pid) && $pid !== $hub ? $pid : null;
+        }, 'another hub');
+        self::assertSame(1, $fpm->run('return push_publish("c", "x")->id;'));
+        $fpm->stop();
+        self::assertEnds($next, $fpm);
+    }
+
+    /** @param list<string> $texts what log and exception say */
+    private function assertServesWithoutHub(array $ini, array $texts, ?string $directory = null): void
+    {
+        $fpm = $this->start($ini, [], false, $directory);
+        self::assertSame(2, $fpm->run('return 1 + 1;'), 'FPM serves');
+        $thrown = $fpm->run('return push_publish("c", "x");');
+        self::assertSame(HubUnavailable::class, $thrown['class'] ?? null, json_encode($thrown));
+        self::assertLessThan(0.25, $thrown['seconds']);
+        self::assertFalse($fpm->run('return push_ping();'));
+        $log = $fpm->log();
+        self::assertMatchesRegularExpression('/Warning: +push: no hub was started: /', $log);
+        foreach ($texts as $text) {
+            self::assertStringContainsString($text, $log);
+            self::assertStringContainsString($text, $thrown['message']);
+        }
+        $fpm->stop();
+    }
+
+    public function testAMissingUserIsNamedWithItsCure(): void
+    {
+        if (!Machine::root()) {
+            self::markTestSkipped('only root changes the user');
+        }
+        $this->assertServesWithoutHub(['push.user' => 'push-nobody-has-this'], ['push-nobody-has-this', 'useradd']);
+    }
+
+    public function testABusyPortIsNamed(): void
+    {
+        $busy = stream_socket_server('tcp://127.0.0.1:0');
+        $address = stream_socket_get_name($busy, false);
+        $this->assertServesWithoutHub(['push.listen' => $address], [$address]);
+        fclose($busy);
+    }
+
+    public function testAWrongIniValueIsNamed(): void
+    {
+        $text = 'push.memory_limit = "plenty": allowed is a size';
+        $this->assertServesWithoutHub(['push.memory_limit' => 'plenty'], [$text]);
+    }
+
+    public function testAWrongTomlFileIsNamed(): void
+    {
+        $directory = Directory::make('fpm');
+        file_put_contents("$directory/push.toml", "threads = 1\nmessage_ttl = \"long\"\n");
+        $ini = ['push.config' => "$directory/push.toml"];
+        $this->assertServesWithoutHub($ini, ["$directory/push.toml:2: "], $directory);
+    }
+
+    public function testAMissingHubProgramIsNamed(): void
+    {
+        $this->assertServesWithoutHub(['push.hub' => '/nonexistent/push-hub'], ['/nonexistent/push-hub', 'push.hub']);
+    }
+
+    public function testADirectoryInPlaceOfTheSocketIsNamed(): void
+    {
+        $directory = Directory::make('fpm');
+        mkdir("$directory/run/hub.sock", 0755, true);
+        $this->assertServesWithoutHub([], ["$directory/run/hub.sock"], $directory);
+    }
+
+    public function testAnIniFileSaysOffAndNone(): void
+    {
+        $directory = Directory::make('fpm');
+        $entries = "push.authorized_channels_only = Off\npush.max_channels_per_subscription = none\n";
+        file_put_contents("$directory/php.ini", $entries);
+        $fpm = $this->start([], [], false, $directory, ['-c', "$directory/php.ini"]);
+        self::assertSame(304, Subscriber::get($fpm->address, '/poll/nobody-made-this')->status, 'anyone subscribes');
+        $many = implode('/', array_map(static fn (int $i): string => "c$i", range(1, 150)));
+        self::assertSame(304, Subscriber::get($fpm->address, "/poll/$many")->status, 'to any number of channels');
+        $hub = self::hub($fpm);
+        $fpm->stop();
+        self::assertEnds($hub, $fpm);
+    }
+
+    public function testAWorkerOfAnotherUserReachesASocketThatIsClosedToIt(): void
+    {
+        $user = Machine::root() ? ['user' => 'nobody', 'group' => 'nogroup'] : [];
+        $fpm = $this->start(['push.socket_mode' => '0600'], $user);
+        self::assertSame(1, $fpm->run('return push_publish("c", "x")->id;'));
+        $hub = self::hub($fpm);
+        $fpm->stop();
+        self::assertEnds($hub, $fpm);
+    }
+}

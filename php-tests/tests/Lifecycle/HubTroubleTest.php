@@ -1,0 +1,344 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Push\Tests\Lifecycle;
+
+use PHPUnit\Framework\TestCase;
+use Push\Exception\HubUnavailable;
+use Push\Exception\Timeout;
+use Push\Tests\Support\Directory;
+use Push\Tests\Support\Hub;
+use Push\Tests\Support\Machine;
+use Push\Tests\Support\Php;
+use Push\Tests\Support\Thrown;
+use Push\Tests\Support\Wait;
+
+/** A hub that is not there, or not as it should be: a named exception in time, and a process that goes on. */
+final class HubTroubleTest extends TestCase
+{
+    /** Every call once, each in time. */
+    private const ALL_CALLS = <<<'PHP'
+        $calls = [
+            fn () => push_publish('c', 'x'), fn () => push_publish_async('c', 'x'), fn () => create_channel(),
+            fn () => push_delete_channel('c'), fn () => push_channel_info('c'), fn () => push_position(),
+            fn () => push_status(),
+        ];
+        return [array_map(Push\Tests\Support\Thrown::catch(...), $calls), push_ping()];
+        PHP;
+
+    /** @param array<string, string|int> $ini */
+    private function assertUnavailable(array $ini, string $text, string $before = ''): void
+    {
+        [$thrown, $alive] = Php::run($before . self::ALL_CALLS, $ini);
+        self::assertFalse($alive);
+        foreach ($thrown as $number => $one) {
+            self::assertInstanceOf(Thrown::class, $one, "call $number");
+            self::assertSame(HubUnavailable::class, $one->class);
+            self::assertSame(7, $one->code);
+            self::assertStringContainsString($text, $one->message);
+            self::assertLessThan(0.25, $one->seconds);
+        }
+    }
+
+    public function testNoHub(): void
+    {
+        $path = Directory::make('none') . '/hub.sock';
+        $this->assertUnavailable(['push.socket' => $path], $path);
+    }
+
+    public function testAStaleSocket(): void
+    {
+        // What a hub leaves behind that is killed together with its keeper.
+        $hub = Hub::start();
+        $keeper = $hub->pid();
+        $pid = Php::run('return push_status()["pid"];', ['push.socket' => $hub->socket]);
+        posix_kill($keeper, SIGSTOP);
+        posix_kill($pid, SIGKILL);
+        posix_kill($keeper, SIGKILL);
+        Wait::until(static fn (): bool => !Machine::runs($pid) && !Machine::runs($keeper), 'both are gone');
+        self::assertFileExists($hub->socket);
+        $this->assertUnavailable(['push.socket' => $hub->socket], $hub->socket);
+    }
+
+    public function testADirectoryInPlaceOfTheSocket(): void
+    {
+        $path = Directory::make('directory');
+        $this->assertUnavailable(['push.socket' => $path], $path);
+    }
+
+    public function testAnotherKindOfSocket(): void
+    {
+        $path = Directory::make('stream') . '/hub.sock';
+        $server = stream_socket_server("unix://$path");
+        $this->assertUnavailable(['push.socket' => $path], $path);
+        fclose($server);
+    }
+
+    public function testASocketOutOfReach(): void
+    {
+        $hub = Hub::start("socket_mode = \"0600\"\n");
+        $other = '';
+        if (Machine::root()) {
+            $nobody = posix_getpwnam('nobody');
+            $other = "posix_setgid({$nobody['gid']}); posix_setuid({$nobody['uid']});";
+        } else {
+            chmod($hub->socket, 0);
+        }
+        $this->assertUnavailable(['push.socket' => $hub->socket], $hub->socket, $other);
+        $hub->stop();
+    }
+
+    /** @return iterable<string, array{array<string, string|int>, string}> */
+    public function wrongConfigurations(): iterable
+    {
+        yield 'a number' => [['push.threads' => 'many'], 'push.threads = "many": allowed is a number from 1 to 64'];
+        yield 'a size' => [['push.ring_size' => '100'], 'push.ring_size = "100": allowed is'];
+        yield 'a time' => [['push.timeout' => 'soon'], 'push.timeout = "soon": allowed is a time'];
+        yield 'a path' => [['push.socket' => 'relative'], 'push.socket = "relative": allowed is an absolute path'];
+        yield 'two keys' => [['push.max_message_size' => '2m', 'push.memory_limit' => '1m'], 'max_message_size'];
+        yield 'no file' => [['push.config' => '/nonexistent/push.toml'], '/nonexistent/push.toml'];
+    }
+
+    /** @dataProvider wrongConfigurations */
+    public function testAWrongIniValueIsNamedWithWhatIsAllowed(array $ini, string $text): void
+    {
+        $this->assertUnavailable($ini, $text);
+    }
+
+    public function testAWrongTomlFileIsNamedWithItsLine(): void
+    {
+        $file = Directory::make('toml') . '/push.toml';
+        file_put_contents($file, "threads = 2\n\ntimeout = \"soon\"\n");
+        $this->assertUnavailable(['push.config' => $file], "push.config: $file:3: ");
+        file_put_contents($file, "threads = [\n");
+        $this->assertUnavailable(['push.config' => $file], "push.config: $file:");
+    }
+
+    public function testIniGoesBeforeTheTomlFile(): void
+    {
+        $hub = Hub::start();
+        $file = Directory::make('toml') . '/push.toml';
+        file_put_contents($file, "socket = \"/nonexistent/hub.sock\"\n");
+        self::assertTrue(Php::run('return push_ping();', ['push.config' => $file, 'push.socket' => $hub->socket]));
+        file_put_contents($file, "socket = \"{$hub->socket}\"\n");
+        self::assertTrue(Php::run('return push_ping();', ['push.config' => $file]));
+        self::assertTrue(Php::run('return push_ping();', ['push.config' => $file, 'push.socket' => '']));
+        $hub->stop();
+    }
+
+    public function testAStoppedHubCostsOneTimeOut(): void
+    {
+        $hub = Hub::start();
+        [$first, $second, $ping, $after] = Php::run(<<<'PHP'
+            $pid = push_status()['pid'];
+            $publish = fn () => Push\Tests\Support\Thrown::catch(fn () => push_publish('c', 'x'));
+            posix_kill($pid, SIGSTOP);
+            $first = $publish();
+            $second = $publish();
+            $ping = push_ping(0.05);
+            posix_kill($pid, SIGCONT);
+            $deadline = microtime(true) + 5;
+            do {
+                $after = $publish();
+            } while ($after instanceof Push\Tests\Support\Thrown && microtime(true) < $deadline);
+            return [$first, $second, $ping, (array) $after];
+            PHP, ['push.socket' => $hub->socket, 'push.timeout' => '150ms']);
+        self::assertSame([Timeout::class, 8], [$first->class, $first->code]);
+        self::assertStringContainsString('150 ms (push.timeout)', $first->message);
+        self::assertEqualsWithDelta(0.15, $first->seconds, 0.1);
+        self::assertContains($second->class, [Timeout::class, HubUnavailable::class]);
+        self::assertLessThan(0.05, $second->seconds, 'within the back-off nothing waits');
+        self::assertFalse($ping);
+        self::assertSame(2, $after['id'], 'the one whose outcome was open took effect');
+        $hub->stop();
+    }
+
+    public function testAScriptSetsItsOwnTimeOut(): void
+    {
+        $hub = Hub::start();
+        [$thrown, $set, $wrong, $kept, $restored] = Php::run(<<<'PHP'
+            $pid = push_status()['pid'];
+            $set = ini_set('push.timeout', '50ms');
+            $wrong = ini_set('push.timeout', 'soon');
+            $kept = ini_get('push.timeout');
+            posix_kill($pid, SIGSTOP);
+            $thrown = Push\Tests\Support\Thrown::catch(fn () => push_position());
+            posix_kill($pid, SIGCONT);
+            ini_restore('push.timeout');
+            return [$thrown, $set, $wrong, $kept, ini_get('push.timeout')];
+            PHP, ['push.socket' => $hub->socket, 'push.timeout' => '5s']);
+        self::assertSame(Timeout::class, $thrown->class);
+        self::assertStringContainsString(' 50 ms ', $thrown->message);
+        self::assertLessThan(0.2, $thrown->seconds);
+        self::assertSame(['5s', false, '50ms', '5s'], [$set, $wrong, $kept, $restored]);
+        $hub->stop();
+    }
+
+    public function testOnlyTheTimeOutIsForScripts(): void
+    {
+        $access = array_map(static fn (array $entry): int => $entry['access'], ini_get_all('push'));
+        $changeable = array_filter($access, static fn (int $access): bool => $access !== INI_SYSTEM);
+        self::assertSame(['push.timeout' => INI_ALL], $changeable);
+        foreach (['push.socket', 'push.config', 'push.hub', 'push.short_names', 'push.listen', 'push.user'] as $entry) {
+            self::assertArrayHasKey($entry, $access);
+            self::assertFalse(ini_set($entry, '1'));
+        }
+    }
+
+    public function testAHubThatIsKilledDuringTheCallIsNoticedAtOnce(): void
+    {
+        $hub = Hub::start();
+        $php = Php::start(<<<'PHP'
+            $pid = push_status()['pid'];
+            posix_kill($pid, SIGSTOP);
+            file_put_contents(__DIR__ . '/pid', $pid);
+            $thrown = Push\Tests\Support\Thrown::catch(fn () => push_publish('c', 'x'));
+            $deadline = microtime(true) + 5;
+            do {
+                $after = Push\Tests\Support\Thrown::catch(fn () => push_publish('c', 'y'));
+            } while ($after instanceof Push\Tests\Support\Thrown && microtime(true) < $deadline);
+            return [$thrown, $pid, push_status()['pid'], $after instanceof Push\Published];
+            PHP, ['push.socket' => $hub->socket, 'push.timeout' => '20s']);
+        $file = $php->directory . '/pid';
+        $pid = (int) Wait::until(static fn (): string|false => @file_get_contents($file), 'the hub is stopped');
+        Wait::until(static fn (): bool => Machine::waitsForDescriptors($php->pid()), 'the call waits');
+        posix_kill($pid, SIGKILL);
+        [$thrown, $before, $now, $published] = $php->result();
+        self::assertSame([HubUnavailable::class, 7], [$thrown->class, $thrown->code]);
+        self::assertLessThan(10.0, $thrown->seconds, 'no time-out was needed');
+        self::assertTrue($published, 'the next hub is found');
+        self::assertNotSame($before, $now);
+        $hub->stop();
+    }
+
+    public function testASignalDuringTheCallDoesNoHarm(): void
+    {
+        $hub = Hub::start();
+        [$thrown, $alarms] = Php::run(<<<'PHP'
+            $pid = push_status()['pid'];
+            $alarms = 0;
+            pcntl_async_signals(true);
+            pcntl_signal(SIGUSR1, function () use (&$alarms) { $alarms++; }, false);
+            posix_kill($pid, SIGSTOP);
+            $me = getmypid();
+            $child = pcntl_fork();
+            if ($child === 0) {
+                for ($i = 0; $i < 20; $i++) {
+                    usleep(10000);
+                    posix_kill($me, SIGUSR1);
+                }
+                posix_kill(getmypid(), SIGKILL);
+            }
+            $thrown = Push\Tests\Support\Thrown::catch(fn () => push_position());
+            posix_kill($pid, SIGCONT);
+            pcntl_waitpid($child, $status);
+            return [$thrown, $alarms];
+            PHP, ['push.socket' => $hub->socket, 'push.timeout' => '500ms']);
+        self::assertSame(Timeout::class, $thrown->class);
+        self::assertEqualsWithDelta(0.5, $thrown->seconds, 0.2, 'signals neither shorten nor prolong it');
+        self::assertGreaterThan(0, $alarms);
+        $hub->stop();
+    }
+
+    public function testTheTimeLimitOfAScriptDuringACallEndsTheScriptAndNothingElse(): void
+    {
+        $hub = Hub::start();
+        $php = Php::start(<<<'PHP'
+            push_publish('c', 'before');
+            set_time_limit(1);
+            for (;;) {
+                push_publish('c', str_repeat('x', 1000));
+            }
+            PHP, ['push.socket' => $hub->socket]);
+        self::assertSame(255, $php->end());
+        self::assertStringContainsString('Maximum execution time of 1 second exceeded', $php->output());
+        $before = Php::run('return push_channel_info("c")->published;', ['push.socket' => $hub->socket]);
+        self::assertGreaterThan(1, $before);
+        $after = Php::run('return push_publish("c", "x")->id;', ['push.socket' => $hub->socket]);
+        self::assertSame($before + 1, $after);
+        $hub->stop();
+    }
+
+    public function testTheMemoryLimitDuringACallEndsTheScriptAndNothingElse(): void
+    {
+        $hub = Hub::start();
+        $php = Php::start(<<<'PHP'
+            $data = array_fill(0, 100, str_repeat('x', 10000));
+            $kept = [];
+            for (;;) {
+                try {
+                    push_publish('c', $data);
+                } catch (Push\Exception\PayloadTooLarge $e) {
+                    $kept[] = [$e, str_repeat('y', 100000)];
+                }
+            }
+            PHP, ['push.socket' => $hub->socket, 'memory_limit' => '16M']);
+        self::assertSame(255, $php->end(), var_export($php->result(), true));
+        self::assertStringContainsString('Allowed memory size', $php->output());
+        self::assertTrue(Php::run('return push_ping();', ['push.socket' => $hub->socket]));
+        $hub->stop();
+    }
+
+    public function testAForkedProcessHasAWayOfItsOwn(): void
+    {
+        $hub = Hub::start();
+        $published = Php::run(<<<'PHP'
+            push_publish('c', 'first');
+            $children = [];
+            for ($child = 0; $child < 4; $child++) {
+                if (($children[] = pcntl_fork()) === 0) {
+                    for ($i = 0; $i < 200; $i++) {
+                        push_publish('c', 'x');
+                        push_publish_async('c', 'x');
+                    }
+                    posix_kill(getmypid(), SIGKILL);
+                }
+            }
+            for ($i = 0; $i < 200; $i++) {
+                push_publish('c', 'x');
+            }
+            foreach ($children as $child) {
+                pcntl_waitpid($child, $status);
+            }
+            $deadline = microtime(true) + 5;
+            do {
+                $published = push_channel_info('c')->published;
+            } while ($published < 1801 && microtime(true) < $deadline);
+            return $published;
+            PHP, ['push.socket' => $hub->socket]);
+        self::assertSame(1 + 4 * 400 + 200, $published);
+        $hub->stop();
+    }
+
+    public function testShortNamesCanBeLeftToOthers(): void
+    {
+        $code = <<<'PHP'
+            eval('function create_channel() { return "mine"; }');
+            return [create_channel(), (new ReflectionFunction('create_channel'))->isUserDefined(),
+                function_exists('push_create_channel')];
+            PHP;
+        foreach (['0', 'Off', 'no', ''] as $value) {
+            self::assertSame(['mine', true, true], Php::run($code, ['push.short_names' => $value]));
+        }
+        self::assertTrue(Php::run("return function_exists('create_channel');", ['push.short_names' => 'On']));
+    }
+
+    public function testInfoSaysWhatThereIs(): void
+    {
+        $hub = Hub::start();
+        $info = static fn (string $socket): string => (string) shell_exec(implode(' ', array_map(escapeshellarg(...), [
+            PHP_BINARY, '-n', '-d', 'extension=' . getenv('PUSH_EXTENSION'), '-d', "push.socket=$socket", '--ri', 'push',
+        ])));
+        $text = $info($hub->socket);
+        self::assertStringContainsString('version => ' . phpversion('push'), $text);
+        self::assertMatchesRegularExpression('/hub => running, version \S+, pid \d+/', $text);
+        self::assertStringContainsString("socket => {$hub->socket}", $text);
+        self::assertStringContainsString("push.socket => {$hub->socket} => {$hub->socket}", $text);
+        self::assertStringContainsString('push.timeout => no value => no value', $text);
+        $hub->stop();
+        $text = $info($hub->socket);
+        self::assertStringContainsString('hub => ', $text);
+        self::assertStringNotContainsString('running, version', $text);
+    }
+}
