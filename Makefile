@@ -25,7 +25,10 @@ test-rust:
 
 test-php:
 	@scripts/deps.sh ask run; scripts/deps.sh ask test
-	@$(tools); . scripts/build.sh; exec "$$PHP" "$$(command -v phpunit)" --configuration php-tests
+	@$(tools); . scripts/build.sh; \
+		export PUSH_SCREENSHOTS="$$target/screenshots"; mkdir -p "$$PUSH_SCREENSHOTS"; \
+		echo "Screenshots of the chat will be in $$PUSH_SCREENSHOTS"; \
+		exec "$$PHP" "$$(command -v phpunit)" --configuration php-tests
 
 lint:
 	@$(tools)

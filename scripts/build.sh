@@ -1,4 +1,4 @@
-# Sourced: builds the hub and the extension in release mode. Sets PUSH_HUB and PUSH_EXTENSION, their absolute paths.
+# Sourced: builds the hub and the extension in release mode. Sets `target`, the directory of the build, and in it PUSH_HUB and PUSH_EXTENSION.
 
 require_rust
 cargo build --release --locked --package push-core --package push-php-ext
