@@ -3,7 +3,8 @@
 /**
  * Times one way of publishing: php publish.php WAY PACE CALLS CHANNEL [URL]
  *
- * WAY is push_publish, push_publish_async or curl (a kept connection that posts to URL). PACE is hot (call after call) or
+ * WAY is push_publish, push_publish_async, curl (a kept connection that posts to URL), or pipe (no publishing at all: the
+ * message goes to `cat` and comes back, which is what it takes to wake another process and be woken by it). PACE is hot (call after call) or
  * paced (one call every 0.5 ms, so that the server sleeps at each; this process computes meanwhile, as a request does
  * before it publishes). Messages are numbered 1 to CALLS, 100 bytes each. Prints one JSON line.
  */
@@ -38,9 +39,22 @@ function posting_to(string $url): Closure
     };
 }
 
+function through_a_pipe(): Closure
+{
+    $cat = proc_open(['cat'], [['pipe', 'r'], ['pipe', 'w']], $pipes);
+
+    return static function (string $channel, string $text) use ($cat, $pipes): void {
+        fwrite($pipes[0], $text);
+        if (fread($pipes[1], 8192) !== $text) {
+            throw new RuntimeException('cat gave back something else');
+        }
+    };
+}
+
 $publish = match ($way) {
     'push_publish' => push_publish(...),
     'push_publish_async' => push_publish_async(...),
+    'pipe' => through_a_pipe(),
     'curl' => posting_to("$argv[5]?id=$channel"),
 };
 $between = match ($pace) {

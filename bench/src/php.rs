@@ -21,6 +21,8 @@ pub(crate) enum Way {
     PushPublishAsync,
     PushPublish,
     Curl,
+    /// To `cat` and back, without any server: what a call that waits for another process takes at least.
+    Pipe,
 }
 
 /// How often.
@@ -39,6 +41,7 @@ impl Way {
             Way::PushPublishAsync => "push_publish_async",
             Way::PushPublish => "push_publish",
             Way::Curl => "curl",
+            Way::Pipe => "pipe",
         }
     }
 
@@ -48,7 +51,7 @@ impl Way {
             (Pace::Paced, _) => 4_000,
             (Pace::Hot, Way::PushPublishAsync) => 500_000,
             (Pace::Hot, Way::PushPublish) => 100_000,
-            (Pace::Hot, Way::Curl) => 30_000,
+            (Pace::Hot, Way::Curl | Way::Pipe) => 30_000,
         }
     }
 }
@@ -75,20 +78,18 @@ pub(crate) struct Figures {
 }
 
 /// Publishes to `server`; `extension` is the file of the extension.
-pub(crate) fn run(server: &Server, extension: &Path, way: Way, pace: Pace) -> Result<Figures> {
+pub(crate) fn run(server: Option<&Server>, extension: &Path, way: Way, pace: Pace) -> Result<Figures> {
     let calls = way.calls(pace);
-    let channel = format!("php-{}-{}", way.name(), if pace == Pace::Hot { "hot" } else { "paced" });
+    let pace_name = if pace == Pace::Hot { "hot" } else { "paced" };
+    let channel = format!("php-{pace_name}");
     let mut php = Command::new("php");
     // No php.ini: what else this machine loads into PHP is not part of the figure.
-    php.arg("-n");
-    if way == Way::Curl {
-        php.args(["-d", "extension=curl"]);
-    } else {
-        php.arg("-d").arg(format!("extension={}", extension.display()));
+    php.args(["-n", "-d", "extension=curl", "-d"]).arg(format!("extension={}", extension.display()));
+    if let Some(server) = server {
         php.arg("-d").arg(format!("push.socket={}", server.socket().display()));
     }
-    php.args([SCRIPT, way.name(), if pace == Pace::Hot { "hot" } else { "paced" }, &calls.to_string(), &channel]);
-    php.arg(format!("http://{}/pub", server.target.publish));
+    php.args([SCRIPT, way.name(), pace_name, &calls.to_string(), &channel]);
+    php.args(server.map(|server| format!("http://{}/pub", server.target.publish)));
     let output = php.output().map_err(|error| format!("php: {error}"))?;
     if !output.status.success() {
         let said = [output.stdout, output.stderr].concat();
@@ -96,8 +97,13 @@ pub(crate) fn run(server: &Server, extension: &Path, way: Way, pace: Pace) -> Re
     }
     let Measured { p50_us, p99_us, calls_per_second } = serde_json::from_slice(&output.stdout)
         .map_err(|error| format!("{error}: {}", String::from_utf8_lossy(&output.stdout)))?;
-    // What an asynchronous call left in the ring is still being read.
-    Pool::new()?.settle(&Processes::of(server.target.pid)?)?;
-    let faults = read_back(&server.target, &channel, calls)?;
+    let faults = match server {
+        Some(server) => {
+            // What an asynchronous call left in the ring is still being read.
+            Pool::new()?.settle(&Processes::of(server.target.pid)?)?;
+            read_back(&server.target, &channel, calls)?
+        }
+        None => Faults::default(),
+    };
     Ok(Figures { way, pace, calls, p50_us, p99_us, calls_per_second, faults })
 }
