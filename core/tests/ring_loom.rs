@@ -20,7 +20,7 @@ const LAYOUT: Layout = Layout { control: 0, data: CONTROL_WORDS, capacity: 64 };
 
 fn ring() -> (Producer<Memory>, Consumer<Memory>) {
     let memory: Memory = (0..CONTROL_WORDS + LAYOUT.capacity / 8).map(|_| Word::new(0)).collect();
-    (Producer::new(memory.clone(), LAYOUT).unwrap(), Consumer::new(memory, LAYOUT).unwrap())
+    (Producer::new(memory.clone(), LAYOUT).expect("a sound ring"), Consumer::new(memory, LAYOUT).expect("a sound ring"))
 }
 
 /// An eventfd or a byte on a socket: it remembers that it was rung.
@@ -28,14 +28,14 @@ struct Bell(Mutex<bool>, Condvar);
 
 impl Bell {
     fn ring(&self) {
-        *self.0.lock().unwrap() = true;
+        *self.0.lock().expect("no panic") = true;
         self.1.notify_one();
     }
 
     fn wait(&self) {
-        let mut rung = self.0.lock().unwrap();
+        let mut rung = self.0.lock().expect("no panic");
         while !*rung {
-            rung = self.1.wait(rung).unwrap();
+            rung = self.1.wait(rung).expect("no panic");
         }
         *rung = false;
     }
@@ -54,9 +54,9 @@ fn bells() -> Bells {
 
 fn send(producer: &mut Producer<Memory>, bells: &Bells, message: &[u8]) {
     let mut sent = 0;
-    while !producer.push(message, &mut sent).unwrap() {
+    while !producer.push(message, &mut sent).expect("a sound ring") {
         producer.want_room();
-        if producer.push(message, &mut sent).unwrap() {
+        if producer.push(message, &mut sent).expect("a sound ring") {
             break;
         }
         // Last, because both attempts may have written frames.
@@ -72,7 +72,7 @@ fn send(producer: &mut Producer<Memory>, bells: &Bells, message: &[u8]) {
 
 fn receive(consumer: &mut Consumer<Memory>, bells: &Bells) -> Vec<u8> {
     loop {
-        let message = match consumer.next(72).unwrap() {
+        let message = match consumer.next(72).expect("a sound ring") {
             Next::Message(bytes) => Some(bytes.to_vec()),
             Next::Part => continue,
             Next::Empty => None,
@@ -88,7 +88,7 @@ fn receive(consumer: &mut Consumer<Memory>, bells: &Bells) -> Vec<u8> {
         if consumer.producer_waits(true) {
             bells.producer.ring();
         }
-        if consumer.want_data().unwrap() {
+        if consumer.want_data().expect("a sound ring") {
             bells.consumer.wait();
         }
     }
@@ -111,7 +111,7 @@ fn consumer_that_falls_asleep_is_woken_by_the_next_frame() {
         });
         assert_eq!(receive(&mut consumer, &bells), b"first");
         assert_eq!(receive(&mut consumer, &bells), b"second");
-        writer.join().unwrap();
+        writer.join().expect("no panic");
     });
 }
 
@@ -127,7 +127,7 @@ fn producer_of_a_full_ring_is_woken_by_room() {
         for message in [b"1", b"2", b"3", b"4", b"5"] {
             assert_eq!(receive(&mut consumer, &bells), message);
         }
-        writer.join().unwrap();
+        writer.join().expect("no panic");
     });
 }
 
@@ -139,6 +139,6 @@ fn fragments_pass_while_the_ring_is_too_small_for_the_whole() {
         let (other, expected) = (bells.clone(), message.clone());
         let writer = thread::spawn(move || send(&mut producer, &other, &message));
         assert_eq!(receive(&mut consumer, &bells), expected);
-        writer.join().unwrap();
+        writer.join().expect("no panic");
     });
 }

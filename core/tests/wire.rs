@@ -955,7 +955,7 @@ fn a_socket_without_permission_is_named_with_its_cure() {
         // Only root can become somebody else, and everybody else is allowed to use their own socket unless they forbid it.
         let directory = directory();
         let _listener = listener(&directory.path().join("hub.sock"));
-        std::fs::set_permissions(directory.path().join("hub.sock"), PermissionsExt::from_mode(0)).expect("ours");
+        std::fs::set_permissions(directory.path().join("hub.sock"), PermissionsExt::from_mode(0o000)).expect("ours");
         assert!(refusal(&directory.path().join("hub.sock")).contains("socket_group"));
         return;
     }
