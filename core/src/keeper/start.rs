@@ -147,7 +147,7 @@ fn trusted(hub: &Path) -> Result<OwnedFd, StartError> {
     }
     let program = match process::program(hub) {
         Ok(program) => program,
-        Err(error) => return refused(&format!("{error}: install push-hub there or set the path to it")),
+        Err(error) => return refused(&format!("{error}: install push-hub there or set push.hub to its path")),
     };
     let Ok(stat) = fstat(&program) else { return refused("cannot be examined") };
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {

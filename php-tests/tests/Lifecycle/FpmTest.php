@@ -235,6 +235,7 @@ final class FpmTest extends TestCase
     {
         $directory = Directory::make('fpm');
         mkdir("$directory/run/hub.sock", 0755, true);
+        chown("$directory/run", Machine::unprivileged());
         $this->assertServesWithoutHub([], ["$directory/run/hub.sock"], $directory);
     }
 

@@ -10,6 +10,7 @@ use RuntimeException;
 final class FpmPool
 {
     private int $scripts = 0;
+    private int $pid = 0;
 
     private function __construct(
         private ?Program $process,
@@ -45,7 +46,7 @@ final class FpmPool
                 throw new RuntimeException("php-fpm ended at its start:\n" . $fpm->log());
             }
 
-            return is_file("{$fpm->directory}/fpm.pid") && self::accepts($fpm->listen);
+            return $fpm->pid() !== 0 && self::accepts($fpm->listen);
         }, "php-fpm listens at {$fpm->listen}");
 
         return $fpm;
@@ -120,7 +121,10 @@ final class FpmPool
 
     public function pid(): int
     {
-        return (int) file_get_contents("{$this->directory}/fpm.pid");
+        // A daemon's reload changes it, and its end removes the file.
+        $pid = (int) @file_get_contents("{$this->directory}/fpm.pid");
+
+        return $this->pid = $pid === 0 ? $this->pid : $pid;
     }
 
     /** All that was logged: by PHP at the start, by FPM, by the hub. */

@@ -7,13 +7,26 @@ namespace Push\Tests\Support;
 /** What the machine offers: ports, users, processes. */
 final class Machine
 {
-    /** Whether a process runs that need not be a child of ours. */
+    /** Whether a process runs that need not be a child of ours; a zombie has ended. */
     public static function runs(int $pid): bool
     {
-        $stat = @file_get_contents("/proc/$pid/stat");
+        return !in_array(self::state($pid), [null, 'Z', 'X'], true);
+    }
 
-        // A zombie has ended.
-        return $stat !== false && !str_starts_with(substr($stat, (int) strrpos($stat, ')') + 2), 'Z');
+    /** How often it went to sleep, when it sleeps; null when it does not. */
+    public static function sleeps(int $pid): ?int
+    {
+        $status = (string) @file_get_contents("/proc/$pid/status");
+
+        return self::state($pid) === 'S' && preg_match('/^voluntary_ctxt_switches:\s+(\d+)$/m', $status, $match)
+            ? (int) $match[1] : null;
+    }
+
+    private static function state(int $pid): ?string
+    {
+        $stat = (string) @file_get_contents("/proc/$pid/stat");
+
+        return $stat === '' ? null : $stat[strrpos($stat, ')') + 2];
     }
 
     /** A port on the loopback address that was free a moment ago. */
