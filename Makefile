@@ -1,6 +1,7 @@
 # make run            builds Push and runs the example in examples/im, until Ctrl-C
 # make test           all tests
 # make lint           formatting and lints
+# make bench          push-hub beside nginx + nchan, and publishing from PHP beside curl
 # make deps-run       installs the packages that `make run` needs; make deps-test those that the tests need, too
 #
 # PHP_VERSION=8.3 chooses between installed versions, PORT=8080 is the port of the example.
@@ -9,7 +10,7 @@ SHELL = bash
 .SHELLFLAGS = -euo pipefail -c
 tools = . scripts/toolchain.sh; require_rust
 
-.PHONY: run test test-rust test-php lint deps-run deps-test
+.PHONY: run test test-rust test-php lint bench deps-run deps-test
 
 run:
 	@exec scripts/run.sh
@@ -34,6 +35,11 @@ lint:
 	@$(tools)
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+bench:
+	@$(tools); scripts/deps.sh ask run
+	cargo build --locked --release --workspace
+	exec "$$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release/push-bench" compare
 
 deps-run:
 	@scripts/deps.sh install run

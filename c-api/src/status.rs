@@ -82,7 +82,7 @@ mod tests {
             Error::InvalidName(InvalidName::Empty),
             Error::InvalidArgument(name()),
             Error::TooLarge { len: 2, limit: 1 },
-            Error::LimitExceeded(name()),
+            Error::LimitExceeded(push_core::error::Limit::Memory(1)),
             Error::ChannelNotFound(name()),
             Error::AccessDenied(name()),
             Error::HubUnavailable(name()),
