@@ -49,10 +49,4 @@ final class Machine
     {
         return posix_getuid() === 0;
     }
-
-    /** Whether a process sleeps in poll(), ppoll() or the like. */
-    public static function waitsForDescriptors(int $pid): bool
-    {
-        return str_contains((string) @file_get_contents("/proc/$pid/wchan"), 'poll');
-    }
 }
