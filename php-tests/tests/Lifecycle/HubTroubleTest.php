@@ -133,7 +133,7 @@ final class HubTroubleTest extends TestCase
         [$first, $second, $ping, $after] = Php::run(<<<'PHP'
             $pid = push_status()['pid'];
             $publish = fn () => Push\Tests\Support\Thrown::catch(fn () => push_publish('c', 'x'));
-            posix_kill($pid, SIGSTOP);
+            Push\Tests\Support\Machine::stop($pid);
             $first = $publish();
             $second = $publish();
             $ping = push_ping(0.05);
@@ -162,7 +162,7 @@ final class HubTroubleTest extends TestCase
             $set = ini_set('push.timeout', '50ms');
             $wrong = ini_set('push.timeout', 'soon');
             $kept = ini_get('push.timeout');
-            posix_kill($pid, SIGSTOP);
+            Push\Tests\Support\Machine::stop($pid);
             $thrown = Push\Tests\Support\Thrown::catch(fn () => push_position());
             posix_kill($pid, SIGCONT);
             ini_restore('push.timeout');
@@ -191,7 +191,7 @@ final class HubTroubleTest extends TestCase
     {
         $php = Php::start(<<<'PHP'
             $pid = push_status()['pid'];
-            posix_kill($pid, SIGSTOP);
+            Push\Tests\Support\Machine::stop($pid);
             file_put_contents(__DIR__ . '/pid', $pid);
             $start = hrtime(true);
             $result = Push\Tests\Support\Thrown::catch(fn () => push_publish('c', 'x')->id);
@@ -199,7 +199,7 @@ final class HubTroubleTest extends TestCase
             return [$result, $seconds, push_ping(), push_ping() ? [push_publish('c', 'y')->id, push_status()['pid']] : null];
             PHP, ['push.socket' => $hub->socket, 'push.timeout' => '20s']);
         $file = $php->directory . '/pid';
-        $pid = (int) Wait::until(static fn (): string|false => @file_get_contents($file), 'the hub is stopped');
+        $pid = (int) Wait::until(static fn (): string|false => @file_get_contents($file) ?: false, 'the hub is stopped');
         // Nothing but the call sleeps for so long.
         [$sleep, $since] = [null, 0.0];
         Wait::until(static function () use ($php, &$sleep, &$since): bool {
@@ -257,7 +257,7 @@ final class HubTroubleTest extends TestCase
                     posix_kill(getmypid(), SIGKILL);
                 }
             };
-            posix_kill($pid, SIGSTOP);
+            Push\Tests\Support\Machine::stop($pid);
             $signals();
             $thrown = Push\Tests\Support\Thrown::catch(fn () => push_position());
             // PHP itself drops the handlers of signals that come during an internal function that throws.

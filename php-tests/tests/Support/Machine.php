@@ -22,7 +22,18 @@ final class Machine
             ? (int) $match[1] : null;
     }
 
-    private static function state(int $pid): ?string
+    /** Stops a process: when this returns, none of its threads runs. */
+    public static function stop(int $pid): void
+    {
+        posix_kill($pid, SIGSTOP);
+        Wait::until(static function () use ($pid): bool {
+            $threads = array_map('basename', glob("/proc/$pid/task/*"));
+
+            return array_diff(array_map(static fn (string $id): ?string => self::state("$pid/task/$id"), $threads), ['T']) === [];
+        }, "process $pid stops");
+    }
+
+    private static function state(int|string $pid): ?string
     {
         $stat = (string) @file_get_contents("/proc/$pid/stat");
 

@@ -23,11 +23,11 @@ final class Php
         $directory = Directory::make('php');
         // The code may have become another user when it writes its result.
         chmod($directory, 01777);
-        $support = var_export(__DIR__ . '/Thrown.php', true);
+        $support = var_export(__DIR__, true);
         $target = var_export("$directory/result", true);
         file_put_contents("$directory/code.php", <<<PHP
             <?php
-            require $support;
+            array_map(fn (string \$name) => require $support . "/\$name.php", ['Thrown', 'Wait', 'Machine']);
             \$result = Push\\Tests\\Support\\Thrown::catch(function () { $code });
             file_put_contents($target, serialize(\$result));
             PHP);
