@@ -27,7 +27,7 @@ use crate::ingress::answer;
 use crate::ingress::rings::{self, Greeting};
 use crate::message::Position;
 use crate::readiness::watch;
-use crate::sequencer::{Event, Seats, Sequencer};
+use crate::sequencer::{Deletion, Event, Seats, Sequencer};
 use crate::transport::connection::{Connection, Connections, Progress, State, Waiting};
 use crate::transport::deadlines::{Deadlines, NEVER, Tick};
 use crate::transport::intake::{Intake, What, read_request};
@@ -348,18 +348,15 @@ impl HttpThread {
                         let head = self.engine.head();
                         self.answer_all(channel, |_| true, |config, form| no_news(config, form, head, true));
                     }
-                    Event::Deleted(channel, name, text) => {
-                        let head = self.engine.head();
-                        self.answer_all(
-                            channel,
-                            |_| true,
-                            |config, form| {
-                                let item = Item::deleted(&name, &text, head);
-                                let location = &config.locations[usize::from(form.location)];
-                                long_poll::answer(location, form, std::iter::once(item), head, false)
-                            },
-                        );
-                    }
+                    Event::Deleted(Deletion { channel, name, text, position }) => self.answer_all(
+                        channel,
+                        |_| true,
+                        |config, form| {
+                            let item = Item::deleted(&name, &text, position);
+                            let location = &config.locations[usize::from(form.location)];
+                            long_poll::answer(location, form, std::iter::once(item), position, false)
+                        },
+                    ),
                 }
             }
             if !more {

@@ -109,12 +109,21 @@ pub(crate) enum Event {
     Message(ChannelId, Message),
     /// The log gave up a message before the thread came to read it.
     Lost(ChannelId),
-    Deleted(ChannelId, ChannelName, Arc<[u8]>),
+    Deleted(Deletion),
+}
+
+/// A channel is gone. Its seats are complete up to `position`: what came since in their other channels is owed after this.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Deletion {
+    pub(crate) channel: ChannelId,
+    pub(crate) name: ChannelName,
+    pub(crate) text: Arc<[u8]>,
+    pub(crate) position: Position,
 }
 
 enum Owed {
     Message(ChannelId, ChannelName, Address),
-    Deleted(ChannelId, ChannelName, Arc<[u8]>),
+    Deleted(Deletion),
 }
 
 /// One bit for each HTTP thread.
@@ -512,8 +521,9 @@ impl State {
         let id = self.find(now, name)?;
         let channel = self.remove(id)?;
         let text: Arc<[u8]> = text.map_or_else(|| self.limits.deleted_text.clone(), Into::into);
+        let deletion = Deletion { channel: id, name: channel.name.clone(), text, position: self.head };
         for (thread, _) in &channel.seats {
-            self.owed[usize::from(*thread)].push_back(Owed::Deleted(id, channel.name.clone(), text.clone()));
+            self.owed[usize::from(*thread)].push_back(Owed::Deleted(deletion.clone()));
         }
         self.tidy();
         Some(channel.woken())
@@ -649,7 +659,7 @@ impl State {
                     }
                     None => events.push(Event::Lost(id)),
                 },
-                Owed::Deleted(id, name, text) => events.push(Event::Deleted(id, name, text)),
+                Owed::Deleted(deletion) => events.push(Event::Deleted(deletion)),
             }
         }
         let more = !self.owed[usize::from(thread)].is_empty();

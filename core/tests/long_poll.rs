@@ -308,6 +308,28 @@ fn deletion_ends_the_polls_of_the_channel() {
     assert_eq!(again.response().text(), "Channel deleted");
 }
 
+#[test]
+fn a_deletion_hides_no_message_that_comes_right_after_it() {
+    let hub = hub(&[]);
+    let engine = hub.hub.as_ref().expect("running").engine().clone();
+    let name = |text: &str| push_core::channel::ChannelName::new(text.as_bytes(), 255).expect("a name");
+    for round in 0..50 {
+        let mut client = hub.connect();
+        client.get("/lp/a/b", "");
+        hub.wait_for_subscribers("a", 1);
+        // Both before the client's thread has looked.
+        assert!(engine.delete_channel(&name("a"), None));
+        let text = format!("{round}");
+        engine.publish(&name("b"), &push_core::message::NewMessage::new(text.as_bytes())).expect("published");
+        let deleted = client.response();
+        assert_eq!(deleted.text(), "Channel deleted");
+        client.get("/poll/b", &deleted.position_headers());
+        let next = client.response();
+        assert_eq!((next.status, next.header("X-Push-Gap")), (200, None));
+        assert_eq!(next.text(), text);
+    }
+}
+
 fn explained(response: &support::Response) -> (u16, &str) {
     (response.status, response.header("X-Nginx-PushStream-Explain").unwrap_or_default())
 }

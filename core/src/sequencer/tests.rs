@@ -142,9 +142,10 @@ fn deliver(
     let mut events = Vec::new();
     while state.take_owed(thread, &mut events) {}
     for event in events {
-        let (channel, message) = match event {
-            Event::Message(id, message) => (id, Some(message)),
-            Event::Lost(id) | Event::Deleted(id, ..) => (id, None),
+        let (channel, message, position) = match event {
+            Event::Message(id, message) => (id, Some(message.clone()), message.position),
+            Event::Lost(id) => (id, None, state.head),
+            Event::Deleted(deletion) => (deletion.channel, None, deletion.position),
         };
         for subscriber in all.iter_mut().filter(|subscriber| subscriber.thread == thread) {
             let Some((from, seats)) = &subscriber.waits else { continue };
@@ -159,11 +160,11 @@ fn deliver(
                     let between = model.missed(&subscriber.channels, *from);
                     let earlier = between.iter().filter(|(position, _)| *position < message.position).count();
                     prop_assert_eq!(earlier, 0, "{} comes before what was stored since {}", message.position, from);
-                    subscriber.position = Some(message.position);
                 }
                 // It is told of the gap, or that the channel is gone.
-                None => subscriber.position = Some(state.head),
+                None => prop_assert!(position >= *from),
             }
+            subscriber.position = Some(position);
             let seats = seats.clone();
             subscriber.waits = None;
             state.unseat(now, thread, seats);
