@@ -455,26 +455,25 @@ impl HttpThread {
     }
 
     fn discard(&mut self, key: Key) {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        if let Some(connection) = self.connections.get(key) {
-            let over = loop {
-                match connection.read(&mut buffer) {
-                    None => break connection.hung_up,
-                    Some(0) => break true,
-                    Some(n) => {
-                        let State::Lingering { bytes } = &mut connection.state else { break true };
-                        *bytes += n;
-                        if *bytes > LINGER_BYTES {
-                            break true;
-                        }
+        let Some(connection) = self.connections.get(key) else { return };
+        // Not the thread's buffer: the request whose answer ends the connection may still lie in it.
+        let mut buffer = [0; 4 << 10];
+        let over = loop {
+            match connection.read(&mut buffer) {
+                None => break connection.hung_up,
+                Some(0) => break true,
+                Some(n) => {
+                    let State::Lingering { bytes } = &mut connection.state else { break true };
+                    *bytes += n;
+                    if *bytes > LINGER_BYTES {
+                        break true;
                     }
                 }
-            };
-            if over {
-                self.close(key);
             }
+        };
+        if over {
+            self.close(key);
         }
-        self.buffer = buffer;
     }
 
     /// Drops the connection, and gives its seats back.
