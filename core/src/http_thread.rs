@@ -433,6 +433,8 @@ impl HttpThread {
         let Some(connection) = self.connections.get(key) else { return };
         match progress {
             Progress::Over => self.close(key),
+            // The answer was begun when nobody knew that it is the last.
+            Progress::Ready if self.draining => self.linger(key),
             Progress::Ready => {
                 if connection.readable || connection.hung_up || !connection.unread.is_empty() {
                     self.ready.push(key);

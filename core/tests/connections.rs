@@ -328,6 +328,25 @@ fn an_answer_before_the_end_is_not_lost_in_a_reset() {
 }
 
 #[test]
+fn a_drained_hub_does_not_wait_for_a_client_that_has_its_answer() {
+    let mut hub = hub(&[("threads", "1"), ("max_message_size", "8m"), ("memory_limit", "64m")]);
+    let mut slow = park(&hub, "big", &poll("/lp/big", ""));
+    rustix::net::sockopt::set_socket_recv_buffer_size(&slow.socket, 64 << 10).expect("a socket");
+    let body = "x".repeat(8 << 20);
+    hub.publish("big", &body);
+    let mut other = park(&hub, "small", &poll("/lp/small", ""));
+    let running = hub.hub.take().expect("running");
+    let start = Instant::now();
+    let draining = std::thread::spawn(|| running.drain());
+    assert_eq!(other.response().status, 304);
+    drop(other);
+    assert!(slow.response().body.len() == body.len());
+    slow.expect_end();
+    draining.join().expect("no panic");
+    assert!(start.elapsed() < Duration::from_secs(5), "draining took {:?}", start.elapsed());
+}
+
+#[test]
 fn a_slow_reader_gets_all_of_a_large_answer() {
     let hub = hub(&[("max_message_size", "8m"), ("memory_limit", "64m")]);
     let mut client = park(&hub, "big", &poll("/lp/big", ""));
