@@ -185,12 +185,16 @@ impl Sequencer {
 
     /// Deletes the channel with its messages and tells its subscribers `text`, or `channel_deleted_message_text`. False
     /// when there is none.
-    pub fn delete_channel(&self, channel: &ChannelName, text: Option<&[u8]>) -> bool {
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`]
+    pub fn delete_channel(&self, channel: &ChannelName, text: Option<&[u8]>) -> Result<bool, Error> {
         let mut state = self.enter();
-        let Some(woken) = state.delete(seconds(), channel, text) else { return false };
+        state.check_size(text.unwrap_or_default())?;
+        let Some(woken) = state.delete(seconds(), channel, text) else { return Ok(false) };
         drop(state);
         self.wake(woken);
-        true
+        Ok(true)
     }
 
     /// The channel's counters.
@@ -344,11 +348,13 @@ impl State {
         Ok((published, woken))
     }
 
+    fn check_size(&self, payload: &[u8]) -> Result<(), Error> {
+        let (len, limit) = (payload.len() as u64, self.limits.message_size);
+        if len > limit { Err(Error::TooLarge { len, limit }) } else { Ok(()) }
+    }
+
     fn check(&self, message: &NewMessage<'_>) -> Result<(), Error> {
-        let (len, limit) = (message.payload.len() as u64, self.limits.message_size);
-        if len > limit {
-            return Err(Error::TooLarge { len, limit });
-        }
+        self.check_size(message.payload)?;
         for (what, text) in [("event", message.event), ("event_id", message.event_id)] {
             let Some(text) = text else { continue };
             if text.len() > MAX_EVENT || text.contains(['\r', '\n', '\0']) {

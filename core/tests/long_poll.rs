@@ -304,6 +304,9 @@ fn deletion_ends_the_polls_of_the_channel() {
     admin.send("DELETE /pub?id=a HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_eq!(admin.response().status, 404);
     let mut again = waiting(&hub, "a");
+    let engine = hub.hub.as_ref().expect("running").engine();
+    let (name, long) = (push_core::channel::ChannelName::new(b"a", 255).expect("a name"), vec![0; 65 << 10]);
+    assert!(engine.delete_channel(&name, Some(&long)).is_err(), "a text is a message, with its limit");
     admin.send("DELETE /pub?id=a HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_eq!(again.response().text(), "Channel deleted");
 }
@@ -318,7 +321,7 @@ fn a_deletion_hides_no_message_that_comes_right_after_it() {
         client.get("/lp/a/b", "");
         hub.wait_for_subscribers("a", 1);
         // Both before the client's thread has looked.
-        assert!(engine.delete_channel(&name("a"), None));
+        assert_eq!(engine.delete_channel(&name("a"), None), Ok(true));
         let text = format!("{round}");
         engine.publish(&name("b"), &push_core::message::NewMessage::new(text.as_bytes())).expect("published");
         let deleted = client.response();

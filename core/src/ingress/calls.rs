@@ -13,7 +13,7 @@ pub(crate) fn answer(engine: &Sequencer, longest: usize, call: Call<'_>) -> Outc
             let created = engine.create_channel(wanted.map(name).transpose()?, options)?;
             Answer::Name(created.to_string())
         }
-        Call::DeleteChannel { channel, message } => Answer::Deleted(engine.delete_channel(&name(channel)?, message)),
+        Call::DeleteChannel { channel, message } => Answer::Deleted(engine.delete_channel(&name(channel)?, message)?),
         Call::ChannelInfo { channel } => Answer::Info(engine.channel_info(&name(channel)?)),
         Call::Position => Answer::Position(engine.head()),
         Call::Status => Answer::Status(engine.status()),

@@ -33,10 +33,12 @@ pub(crate) fn publish(
         },
         "DELETE" if admin => {
             let text = Some(request.body).filter(|text| !text.is_empty());
-            let deleted = channels.iter().filter(|wanted| engine.delete_channel(&wanted.name, text));
-            match deleted.count() {
-                0 => Reply::new(404),
-                _ => Reply::refusal(200, "Channel deleted."),
+            let deleted = channels.iter().map(|wanted| engine.delete_channel(&wanted.name, text));
+            // All of them, also behind one that did not exist.
+            match deleted.reduce(|one, other| Ok(one? | other?)) {
+                Some(Err(error)) => refuse(&error),
+                Some(Ok(true)) => Reply::refusal(200, "Channel deleted."),
+                Some(Ok(false)) | None => Reply::new(404),
             }
         }
         _ => Reply::new(405).header("Allow", if admin { "GET, POST, PUT, DELETE" } else { "GET, POST, PUT" }),

@@ -34,7 +34,12 @@ final class Program
             throw new RuntimeException('cannot start ' . implode(' ', $command));
         }
 
-        return new self(proc_get_status($handle)['pid'], $output, $handle);
+        // It may have ended already, and its exit code is told once only.
+        $status = proc_get_status($handle);
+        $program = new self($status['pid'], $output, $handle);
+        $program->note($status);
+
+        return $program;
     }
 
     public function output(): string
@@ -53,16 +58,20 @@ final class Program
     public function exitCode(): ?int
     {
         if ($this->handle !== null) {
-            $status = proc_get_status($this->handle);
-            if (!$status['running']) {
-                $this->exit = $status['signaled'] ? 128 + $status['termsig'] : $status['exitcode'];
-                proc_close($this->handle);
-                $this->handle = null;
-                unset(self::$running[$this->pid]);
-            }
+            $this->note(proc_get_status($this->handle));
         }
 
         return $this->exit;
+    }
+
+    private function note(array $status): void
+    {
+        if (!$status['running']) {
+            $this->exit = $status['signaled'] ? 128 + $status['termsig'] : $status['exitcode'];
+            proc_close($this->handle);
+            $this->handle = null;
+            unset(self::$running[$this->pid]);
+        }
     }
 
     public function wait(float $seconds = 15.0): int
