@@ -1,7 +1,7 @@
 //! One HTTP thread: reads its connections, serves their requests, and fans out to those that wait.
 //!
-//! Everything of a connection happens on its thread, in turns: what woke the thread is handled, then what that made
-//! possible, until nothing is left. Only requests that hyper has to read, and the clients of the wire, are tasks of
+//! Everything of a connection happens on its thread, in turns: what woke the thread is handled, then one request of each
+//! connection that has some. So nobody is held up by a client that sends requests faster than they are served. Only requests that hyper has to read, and the clients of the wire, are tasks of
 //! their own.
 
 use std::cell::RefCell;
@@ -18,6 +18,7 @@ use bytes::Bytes;
 use rustix::event::{Timespec, epoll};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::task::yield_now;
 
 use crate::channel::{ChannelId, ThreadId};
 use crate::config::Config;
@@ -91,7 +92,7 @@ pub(crate) struct HttpThread {
     deadlines: Deadlines,
     now: Tick,
     reading: Rc<RefCell<Reading>>,
-    /// Connections that may have a request to serve.
+    /// Connections that may have a request to serve, each once: [`Connection::queued`].
     ready: Vec<Key>,
     buffer: Box<[u8]>,
     draining: bool,
@@ -136,11 +137,14 @@ impl HttpThread {
             {
                 alarm.as_mut().reset(next.into());
             }
+            let more = !self.ready.is_empty();
             tokio::select! {
                 biased;
                 collected = collect(&epoll, &mut events) => collected?,
                 () = inbox.mailbox.woken() => {}
                 () = async { if next.is_some() { alarm.as_mut().await } else { pending().await } } => {}
+                // The tasks of this thread have their turn meanwhile.
+                () = async { if more { yield_now().await } else { pending().await } } => {}
             }
             self.now = self.deadlines.now();
             for event in events.drain(..) {
@@ -154,23 +158,25 @@ impl HttpThread {
         }
     }
 
-    /// Handles what others brought, and what comes of it.
+    /// Handles what others brought, and a request of each connection that is ready.
     fn work(&mut self) {
-        loop {
-            if self.inbox.mailbox.answered() {
-                self.adopt();
-                self.fan_out();
-                if self.inbox.draining.load(Ordering::Acquire) && !self.draining {
-                    self.start_draining();
-                }
+        if self.inbox.mailbox.answered() {
+            self.adopt();
+            self.fan_out();
+            if self.inbox.draining.load(Ordering::Acquire) && !self.draining {
+                self.start_draining();
             }
-            let ready = std::mem::take(&mut self.ready);
-            if ready.is_empty() {
-                return;
-            }
-            for key in ready {
-                self.serve_requests(key);
-            }
+        }
+        for key in std::mem::take(&mut self.ready) {
+            self.serve_next(key);
+        }
+    }
+
+    /// The connection gets a turn to have a request served.
+    fn queue(&mut self, key: Key) {
+        if let Some(connection) = self.connections.get(key).filter(|connection| !connection.queued) {
+            connection.queued = true;
+            self.ready.push(key);
         }
     }
 
@@ -203,7 +209,6 @@ impl HttpThread {
                 }
                 What::Over => self.linger(key),
             }
-            self.ready.push(key);
         }
     }
 
@@ -213,7 +218,7 @@ impl HttpThread {
         connection.hung_up |=
             flags.intersects(epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR);
         match connection.state {
-            State::Idle => self.ready.push(key),
+            State::Idle => self.queue(key),
             State::Waiting(_) if connection.hung_up => self.close(key),
             State::Waiting(_) => {}
             State::Sending(_) => self.send_rest(key),
@@ -221,50 +226,37 @@ impl HttpThread {
         }
     }
 
-    /// Serves what the client has asked, until it waits or has to be waited for.
-    fn serve_requests(&mut self, key: Key) {
-        loop {
-            let Some(connection) = self.connections.get(key) else { return };
-            if !matches!(connection.state, State::Idle) {
-                return;
-            }
-            let bytes = std::mem::take(&mut connection.unread);
-            if bytes.is_empty() {
-                if !connection.readable && !connection.hung_up {
-                    return;
-                }
-                let mut buffer = std::mem::take(&mut self.buffer);
-                let read = connection.read(&mut buffer);
-                let public = connection.public;
-                let served = match read {
-                    None => None,
-                    Some(0) => {
-                        self.close(key);
-                        None
-                    }
-                    Some(n) => Some(self.serve_first(key, public, &buffer[..n])),
-                };
-                self.buffer = buffer;
-                if served != Some(true) {
-                    return;
-                }
-            } else {
-                let public = connection.public;
-                if !self.serve_first(key, public, &bytes) {
-                    return;
-                }
-            }
+    /// Serves the next request, if the client has sent one; another turn follows when it has sent more.
+    fn serve_next(&mut self, key: Key) {
+        let Some(connection) = self.connections.get(key) else { return };
+        connection.queued = false;
+        if !matches!(connection.state, State::Idle) {
+            return;
         }
+        let public = connection.public;
+        let bytes = std::mem::take(&mut connection.unread);
+        if !bytes.is_empty() {
+            return self.serve_first(key, public, &bytes);
+        }
+        if !connection.readable && !connection.hung_up {
+            return;
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        match connection.read(&mut buffer) {
+            None => {}
+            Some(0) => self.close(key),
+            Some(n) => self.serve_first(key, public, &buffer[..n]),
+        }
+        self.buffer = buffer;
     }
 
-    /// Serves the first request in `bytes` and leaves the rest with the connection. False when hyper has to read on.
-    fn serve_first(&mut self, key: Key, public: bool, bytes: &[u8]) -> bool {
+    /// Serves the first request in `bytes` and leaves the rest with the connection; or lets hyper read on.
+    fn serve_first(&mut self, key: Key, public: bool, bytes: &[u8]) {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let (framing, outcome, len) = match parse(bytes, &mut headers) {
             Parsed::Plain(request, len) => (self.frame(request.framing), self.outcome(public, &request), len),
             Parsed::Other => {
-                self.read_slowly(key, public, bytes.to_vec());
-                return false;
+                return self.read_slowly(key, public, bytes.to_vec());
             }
         };
         if len < bytes.len()
@@ -273,7 +265,6 @@ impl HttpThread {
             connection.unread = Bytes::copy_from_slice(&bytes[len..]);
         }
         self.settle(key, framing, outcome);
-        true
     }
 
     fn outcome(&self, public: bool, request: &Request<'_>) -> Outcome {
@@ -437,7 +428,7 @@ impl HttpThread {
             Progress::Ready if self.draining => self.linger(key),
             Progress::Ready => {
                 if connection.readable || connection.hung_up || !connection.unread.is_empty() {
-                    self.ready.push(key);
+                    self.queue(key);
                 }
                 self.set_deadline(key, Some(self.config.keepalive_timeout));
             }

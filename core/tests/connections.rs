@@ -347,6 +347,35 @@ fn a_drained_hub_does_not_wait_for_a_client_that_has_its_answer() {
 }
 
 #[test]
+fn clients_with_many_requests_hold_up_nobody() {
+    let hub = hub(&[("threads", "1")]);
+    let path: String = (100..200).map(|number| format!("/{number}")).collect();
+    // Each of 512 bytes, so that none ends in the next read.
+    let padded = |path: &str| {
+        let bare = poll(path, "X: \r\n").len();
+        poll(path, &format!("X: {}\r\n", "y".repeat(512 - bare)))
+    };
+    let requests = padded("/lp/start") + &padded(&format!("/poll{path}")).repeat(150);
+    let mut greedy: Vec<Client> = (0..20).map(|_| hub.connect()).collect();
+    greedy.iter_mut().for_each(|client| client.send(&requests));
+    hub.wait_for_subscribers("start", 20);
+    let mut other = hub.connect();
+    hub.publish("start", "go");
+    let start = Instant::now();
+    other.get("/poll/a", "");
+    assert_eq!(other.response().status, 304);
+    let one = start.elapsed();
+    for client in &mut greedy {
+        assert_eq!(client.response().text(), "go");
+        for _ in 0..150 {
+            assert_eq!(client.response().status, 304);
+        }
+    }
+    let all = start.elapsed();
+    assert!(one * 2 < all, "one poll took {one:?}, 3000 took {all:?}");
+}
+
+#[test]
 fn a_slow_reader_gets_all_of_a_large_answer() {
     let hub = hub(&[("max_message_size", "8m"), ("memory_limit", "64m")]);
     let mut client = park(&hub, "big", &poll("/lp/big", ""));

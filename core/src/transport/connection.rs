@@ -28,6 +28,8 @@ pub(crate) struct Connection {
     pub(crate) readable: bool,
     /// The client closed its side, or the connection broke.
     pub(crate) hung_up: bool,
+    /// Its turn to be served is coming.
+    pub(crate) queued: bool,
     pub(crate) state: State,
     /// When it is closed or answered if nothing happens.
     pub(crate) deadline: Tick,
@@ -102,6 +104,7 @@ impl Connections {
             public,
             readable: false,
             hung_up: false,
+            queued: false,
             state: State::Idle,
             deadline: NEVER,
             armed: NEVER,
