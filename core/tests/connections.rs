@@ -66,6 +66,42 @@ fn requests_arrive_in_any_pieces() {
 }
 
 #[test]
+fn a_request_means_the_same_in_one_piece_and_in_two() {
+    let hub = hub(&[("threads", "1")]);
+    hub.publish("a", "1");
+    hub.publish("a%23b", "2");
+    for target in [
+        "/poll/a#b",
+        "/poll/a?x=#&position=1.1",
+        "/poll/a<b",
+        "/poll/a>b",
+        "/poll/a`b",
+        "/poll/a\"b",
+        "/poll/a?x=\"",
+        "/poll/a?x=<",
+        "/poll/a?x={`}",
+        "/poll/a|b\\^",
+        "http://x/poll/a",
+        "http://x?x=/poll/a",
+        "http:///poll/a",
+        "*",
+    ] {
+        let request = poll(target, FROM_START);
+        let mut whole = hub.connect();
+        whole.send(&request);
+        let whole = whole.response();
+        let mut pieces = hub.connect();
+        let (first, second) = request.split_at(request.len() - 2);
+        pieces.send(first);
+        // The first piece was read on its own when another request has been answered since.
+        hub.counters("a");
+        pieces.send(second);
+        let pieces = pieces.response();
+        assert_eq!((whole.status, whole.text()), (pieces.status, pieces.text()), "{target}");
+    }
+}
+
+#[test]
 fn a_request_of_http_1_0_is_answered_and_closed() {
     let hub = hub(&[]);
     let mut client = park(&hub, "a", "GET /lp/a HTTP/1.0\r\n\r\n");

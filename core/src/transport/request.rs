@@ -1,7 +1,8 @@
 //! A request as the locations see it, whoever parsed it, and the small parser for plain ones.
 //!
-//! Plain is what arrives whole in one read and can hide nothing: no Transfer-Encoding, Expect or Upgrade, and at most one
-//! Content-Length whose body is there too. Everything else is parsed by hyper, from the first byte.
+//! Plain is what arrives whole in one read and can hide nothing: no Transfer-Encoding, Expect or Upgrade, nothing in its
+//! target that parsers disagree on, and at most one Content-Length whose body is there too. Everything else is parsed by
+//! hyper, from the first byte.
 
 use std::borrow::Cow;
 
@@ -34,11 +35,6 @@ impl<'a> Request<'a> {
         headers: &'a [Header<'a>],
         body: &'a [u8],
     ) -> Self {
-        // Absolute form, as proxies send it.
-        let target = match target.strip_prefix("http://") {
-            Some(rest) => rest.find('/').map_or("/", |slash| &rest[slash..]),
-            None => target,
-        };
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let framing = Framing { http10, keep_alive: keeps_alive(http10, headers), head: method == "HEAD" };
         Self { method, path, query, headers, body, framing }
@@ -107,7 +103,10 @@ pub(crate) fn parse<'a>(bytes: &'a [u8], headers: &'a mut [Header<'a>; MAX_HEADE
         }
     }
     let end = head + length.unwrap_or(0);
-    if hosts > 1 || bytes.len() < end || !(target.starts_with('/') || target.starts_with("http://")) {
+    // What hyper refuses or cuts off in a target, and the absolute form, is left to it: else the same request would mean
+    // something else when it comes in two pieces.
+    let odd = !target.starts_with('/') || target.contains(['#', '"', '<', '>', '`']);
+    if hosts > 1 || bytes.len() < end || odd {
         return Parsed::Other;
     }
     let headers: &'a [Header<'a>] = request.headers;
