@@ -188,6 +188,9 @@ impl HttpThread {
                 tokio::task::spawn_local(serve_client(socket, engine, config, control));
             } else if let Ok(key) = self.connections.insert(socket, from == From::Public) {
                 self.set_deadline(key, Some(self.config.header_timeout));
+                if self.draining {
+                    self.last_turn(key);
+                }
             }
         }
         let read = std::mem::take(&mut self.reading.borrow_mut().done);
@@ -243,6 +246,7 @@ impl HttpThread {
         }
         let mut buffer = std::mem::take(&mut self.buffer);
         match connection.read(&mut buffer) {
+            None if self.draining => self.close(key),
             None => {}
             Some(0) => self.close(key),
             Some(n) => self.serve_first(key, public, &buffer[..n]),
@@ -502,6 +506,9 @@ impl HttpThread {
                     }
                 } else if matches!(connection.state, State::Waiting(_)) {
                     self.time_out(key);
+                } else if connection.queued {
+                    // Its request has come in time, and this thread is late.
+                    self.set_deadline(key, Some(self.config.header_timeout));
                 } else {
                     self.close(key);
                 }
@@ -520,12 +527,20 @@ impl HttpThread {
         self.send(key, &reply.render(framing).into(), framing.keep_alive);
     }
 
+    /// Serves a request that has already come, and closes the connection without one.
+    fn last_turn(&mut self, key: Key) {
+        if let Some(connection) = self.connections.get(key) {
+            connection.readable = true;
+        }
+        self.queue(key);
+    }
+
     fn start_draining(&mut self) {
         self.draining = true;
         for key in self.connections.keys() {
             match self.connections.get(key).map(|connection| &connection.state) {
                 Some(State::Waiting(_)) => self.time_out(key),
-                Some(State::Idle) => self.close(key),
+                Some(State::Idle) => self.last_turn(key),
                 _ => {}
             }
         }

@@ -1,7 +1,7 @@
 //! The hub: owns the engine, the sockets and the threads. The one place that spawns.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -25,6 +25,8 @@ use crate::sequencer::{Limits, Sequencer};
 const SWEEP: Duration = Duration::from_secs(5);
 /// Bytes that expire at once from which on it is worth while to look for free pages.
 const WORTH_TRIMMING: usize = 1 << 20;
+/// Descriptors that browsers leave to publishers, clients and the hub itself.
+const RESERVE: u64 = 64;
 /// How long an acceptor rests when the process has no descriptor left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
@@ -131,7 +133,7 @@ fn accept_all(sockets: Sockets, inboxes: Vec<Arc<Inbox>>, stop: watch::Receiver<
         let listener = readiness::watch(listener, Interest::READABLE)?;
         let inboxes = inboxes.clone();
         let mut turn = 0;
-        tokio::task::spawn_local(accept(listener, stop.clone(), move |socket| {
+        tokio::task::spawn_local(accept(listener, from, stop.clone(), move |socket| {
             inboxes[turn % inboxes.len()].deal(socket, from);
             turn += 1;
         }));
@@ -140,7 +142,14 @@ fn accept_all(sockets: Sockets, inboxes: Vec<Arc<Inbox>>, stop: watch::Receiver<
 }
 
 /// Deals what the listener accepts until `stop` says so.
-async fn accept(listener: AsyncFd<OwnedFd>, mut stop: watch::Receiver<bool>, mut deal: impl FnMut(OwnedFd)) {
+async fn accept(
+    listener: AsyncFd<OwnedFd>,
+    from: From,
+    mut stop: watch::Receiver<bool>,
+    mut deal: impl FnMut(OwnedFd),
+) {
+    let most = process::descriptor_limit();
+    let mut refused = 0;
     loop {
         let mut guard = tokio::select! {
             ready = listener.readable() => match ready {
@@ -150,6 +159,16 @@ async fn accept(listener: AsyncFd<OwnedFd>, mut stop: watch::Receiver<bool>, mut
             _ = stop.changed() => return,
         };
         match accept_with(listener.get_ref(), SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+            // The kernel gives the lowest free number, so this one says how many are in use.
+            Ok(socket) if from == From::Public && socket.as_raw_fd() as u64 + RESERVE > most => {
+                refused += 1u64;
+                if refused.is_power_of_two() {
+                    tracing::warn!(
+                        refused,
+                        "no descriptor is left for browsers; raise the limit of open files (LimitNOFILE)"
+                    );
+                }
+            }
             Ok(socket) => deal(socket),
             Err(Errno::AGAIN) => guard.clear_ready(),
             Err(Errno::INTR | Errno::CONNABORTED) => {}

@@ -23,7 +23,8 @@ use crate::log::{Address, Log, Record};
 use crate::message::{MAX_EVENT, Message, NewMessage, Position, Published};
 
 /// Bytes of messages that one answer carries at most; the rest follows when the subscriber asks again from its position.
-const ANSWER: usize = 4 << 20;
+/// A client that does not read holds as much outside of `memory_limit`.
+const ANSWER: usize = 1 << 20;
 /// Bytes of messages that a thread copies out in one entry.
 const BATCH: usize = 256 << 10;
 /// A channel is looked at after this many seconds at the latest, so that moved deadlines leave few stale ones behind.
@@ -580,15 +581,21 @@ impl State {
             let channel = id.and_then(|id| self.channels.get(id));
             if wanted.backlog > 0 {
                 backlog = true;
-                let newest = channel.into_iter().flat_map(|channel| {
-                    channel.history.newest(wanted.backlog as usize).map(|entry| (entry, &wanted.name))
-                });
-                entries.extend(newest);
+                if let Some(channel) = channel {
+                    entries.extend(channel.history.newest(wanted.backlog as usize).map(|entry| (entry, &wanted.name)));
+                }
             } else if let Some(after) = subscribe.after {
                 match channel {
                     Some(channel) => {
                         gap |= !channel.history.complete_after(after);
-                        entries.extend(channel.history.after(after).map(|entry| (entry, &wanted.name)));
+                        // Of one channel no more is looked at than can be sent.
+                        let mut bytes = 0;
+                        let missed = channel.history.after(after).take_while(|entry| {
+                            let fits = bytes <= ANSWER;
+                            bytes += self.log.read(entry.address).map_or(0, |record| record.len());
+                            fits
+                        });
+                        entries.extend(missed.map(|entry| (entry, &wanted.name)));
                     }
                     None => gap |= !History::new(self.watermark).complete_after(after),
                 }

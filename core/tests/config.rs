@@ -40,7 +40,7 @@ fn defaults_are_those_of_the_manual() {
     assert_eq!((config.max_number_of_channels, config.max_subscribers_per_channel), (None, None));
     assert_eq!((config.max_channels_per_subscription, config.max_messages_stored_per_channel), (Some(100), Some(100)));
     assert_eq!((config.message_ttl, config.channel_inactivity_time), (1800, 30));
-    assert_eq!((config.client_buffer, config.ring_size), (128 << 10, 256 << 10));
+    assert_eq!(config.ring_size, 256 << 10);
     assert_eq!((config.send_timeout, config.header_timeout), (Duration::from_secs(30), Duration::from_secs(10)));
     assert_eq!((config.keepalive_timeout, config.timeout), (Duration::from_secs(75), Duration::from_millis(250)));
     assert_eq!((config.backoff, config.linger), (Duration::from_millis(100), Duration::from_secs(10)));

@@ -203,6 +203,7 @@ fn broken_requests_are_refused_and_closed() {
         ("GET /lp/a HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n".to_owned(), 400),
         ("GET /lp/a HTTP/1.1\r\nHost: x\r\nContent-Length: 1x\r\n\r\n".to_owned(), 400),
         ("GET /lp/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: zip\r\n\r\n".to_owned(), 400),
+        ("GET /lp/a HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n".to_owned(), 400),
         ("GET /lp/a HTTP/1.1\r\nHo st: x\r\n\r\n".to_owned(), 400),
         (format!("GET /lp/{long} HTTP/1.1\r\nHost: x\r\n\r\n"), 431),
         (format!("GET /lp/a HTTP/1.1\r\nHost: x\r\nX: {long}\r\n\r\n"), 431),

@@ -385,6 +385,28 @@ fn the_descriptor_limit_is_raised_and_logged() {
 }
 
 #[test]
+fn browsers_leave_descriptors_for_publishers() {
+    let site = Site::new();
+    let file = site.write(&site.config(&[("header_timeout", "1m")]));
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -n 200; exec \"$0\" --config \"$1\"", PROGRAM]).arg(file);
+    let _hub = Foreground::start_by(&mut limited, &site);
+    let mut browsers: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(site.listen).unwrap()).collect();
+    let last = browsers.last_mut().unwrap();
+    last.set_read_timeout(Some(DEADLINE)).unwrap();
+    assert_eq!(last.read(&mut [0]).unwrap(), 0, "there is no room for the last ones");
+    site.publish("a", "hello");
+    assert!(site.log().contains("no descriptor is left for browsers"));
+    browsers.clear();
+    wait_until("there is room again", || {
+        let mut browser = Client::new(site.listen);
+        browser.get("/poll/a.b1", "");
+        let mut answer = [0; 12];
+        browser.socket.read_exact(&mut answer).is_ok() && answer.ends_with(b"200")
+    });
+}
+
+#[test]
 fn the_start_logs_listeners_and_open_publishers() {
     let site = Site::new();
     let mut config = site.config(&[]);

@@ -409,6 +409,8 @@ fn publishers_are_refused_with_the_reason() {
         ("GET /pub?id=elevenbytes", 400, "Channel id is too large."),
         ("GET /pub?id=none", 404, ""),
         ("PATCH /pub?id=a", 405, ""),
+        ("DELETE /pub", 400, "No channel id provided."),
+        ("OPTIONS /pub?id=ALL", 200, ""),
     ] {
         client.send(&format!("{request} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"));
         assert_eq!(explained(&client.response()), (status, reason), "{request}");

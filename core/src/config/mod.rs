@@ -288,8 +288,6 @@ declare! {
         channel_inactivity_time: u32 = kind::Seconds { least: 0 }, "30s";
         /// What the subscribers of a deleted channel are told.
         channel_deleted_message_text: String = kind::Text, "Channel deleted";
-        /// What may wait in user space behind the message that is being written to a slow reader.
-        client_buffer: u64 = kind::Size(4 << 10..=1 << 30), "128k";
         /// A connection that takes no byte for this long is closed.
         send_timeout: Duration = kind::Time { least: SECOND, most: DAY }, "30s";
         /// How long a client may take to send a request.

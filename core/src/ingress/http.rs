@@ -13,25 +13,16 @@ use crate::transport::refuse;
 use crate::transport::reply::Reply;
 use crate::transport::request::Request;
 
-/// Answers a request to a publisher location.
-pub(crate) fn publish(
-    engine: &Sequencer,
-    location: &Location,
-    admin: bool,
-    channels: &[Wanted],
-    request: &Request<'_>,
-) -> Reply {
+/// Answers a request to a publisher location, whose methods are checked: what is none of the first is DELETE.
+pub(crate) fn publish(engine: &Sequencer, location: &Location, channels: &[Wanted], request: &Request<'_>) -> Reply {
     match request.method {
-        "OPTIONS" => Reply::new(200),
-        "POST" | "PUT" | "GET" | "HEAD" | "DELETE" if channels.is_empty() => {
-            Reply::refusal(400, "No channel id provided.")
-        }
+        _ if channels.is_empty() => Reply::refusal(400, "No channel id provided."),
         "POST" | "PUT" => post(engine, location, channels, request).unwrap_or_else(|error| refuse(&error)),
         "GET" | "HEAD" => match infos(engine, channels) {
             infos if infos.is_empty() => Reply::new(404),
             infos => counters(engine, &infos),
         },
-        "DELETE" if admin => {
+        _ => {
             let text = Some(request.body).filter(|text| !text.is_empty());
             let deleted = channels.iter().map(|wanted| engine.delete_channel(&wanted.name, text));
             // All of them, also behind one that did not exist.
@@ -41,7 +32,6 @@ pub(crate) fn publish(
                 Some(Ok(false)) | None => Reply::new(404),
             }
         }
-        _ => Reply::new(405).header("Allow", if admin { "GET, POST, PUT, DELETE" } else { "GET, POST, PUT" }),
     }
 }
 

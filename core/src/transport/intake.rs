@@ -119,6 +119,9 @@ pub(crate) async fn read_request(socket: OwnedFd, first: Vec<u8>, limit: usize, 
 async fn collect(request: hyper::Request<Incoming>, limit: usize) -> What {
     let (head, mut body) = request.into_parts();
     const TOO_LARGE: What = What::Refused(413, "The body is larger than max_message_size allows.");
+    if head.headers.get_all("host").iter().count() > 1 {
+        return What::Refused(400, "The request has several Host headers.");
+    }
     if body.size_hint().lower() > limit as u64 {
         return TOO_LARGE;
     }

@@ -8,6 +8,8 @@ pub(crate) mod reply;
 pub(crate) mod request;
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::UNIX_EPOCH;
 
 use percent_encoding::percent_decode_str;
@@ -57,15 +59,33 @@ pub(crate) fn serve(
     let Some((index, location)) = found else {
         return Outcome::Reply(Reply::refusal(404, "There is no location for this path on this listener."));
     };
+    if let Some(reply) = refuse_method(location.handler, request.method) {
+        return Outcome::Reply(reply);
+    }
     let channels = match channels(location, config, request) {
         Ok(channels) => channels,
         Err(reply) => return Outcome::Reply(reply),
     };
     match location.handler {
-        Handler::Publisher { admin } => Outcome::Reply(http::publish(engine, location, admin, &channels, request)),
+        Handler::Publisher { .. } => Outcome::Reply(http::publish(engine, location, &channels, request)),
         Handler::Subscriber(mode) => {
             subscribe(engine, config, thread, mode, &channels, request, index).unwrap_or_else(Outcome::Reply)
         }
+    }
+}
+
+/// The answer to a method that needs no channel, or that the location does not know.
+fn refuse_method(handler: Handler, method: &str) -> Option<Reply> {
+    let allowed: &[&str] = match handler {
+        Handler::Subscriber(_) => &["GET"],
+        Handler::Publisher { admin: false } => &["GET", "POST", "PUT"],
+        Handler::Publisher { admin: true } => &["GET", "POST", "PUT", "DELETE"],
+    };
+    match method {
+        "OPTIONS" => Some(Reply::new(200)),
+        "HEAD" if matches!(handler, Handler::Publisher { .. }) => None,
+        method if allowed.contains(&method) => None,
+        _ => Some(Reply::new(405).header("Allow", allowed.join(", "))),
     }
 }
 
@@ -74,20 +94,38 @@ fn channels(location: &Location, config: &Config, request: &Request<'_>) -> Resu
         Some(variable) => evaluate(variable, request).unwrap_or_default(),
         None => percent_decode_str(&request.path[location.path.len()..]).into(),
     };
+    let most = config.max_channels_per_subscription.map_or(usize::MAX, |most| most as usize);
     let mut channels: Vec<Wanted> = Vec::new();
     for (name, backlog) in request::channels_path(&path) {
         let name = ChannelName::new(name, config.max_channel_id_length).map_err(|error| refuse_name(&error))?;
-        match channels.iter_mut().find(|wanted| wanted.name == name) {
-            Some(wanted) => wanted.backlog = wanted.backlog.max(backlog),
-            None => channels.push(Wanted { name, backlog }),
-        }
-        if let Some(most) = config.max_channels_per_subscription
-            && channels.len() > most as usize
-        {
-            return Err(refuse_limit(Limit::ChannelsPerSubscription(most)));
+        channels.push(Wanted { name, backlog });
+        if channels.len() > most {
+            return Err(refuse_limit(Limit::ChannelsPerSubscription(most as u32)));
         }
     }
+    if channels.len() > 1 {
+        keep_first(&mut channels);
+    }
     Ok(channels)
+}
+
+/// A channel that is named again counts once, with the greatest backlog.
+fn keep_first(channels: &mut Vec<Wanted>) {
+    let mut places: HashMap<ChannelName, usize> = HashMap::with_capacity(channels.len());
+    let mut first: Vec<Wanted> = Vec::with_capacity(channels.len());
+    for wanted in channels.drain(..) {
+        match places.entry(wanted.name.clone()) {
+            Entry::Occupied(place) => {
+                let backlog = &mut first[*place.get()].backlog;
+                *backlog = wanted.backlog.max(*backlog);
+            }
+            Entry::Vacant(place) => {
+                place.insert(first.len());
+                first.push(wanted);
+            }
+        }
+    }
+    *channels = first;
 }
 
 fn subscribe(
@@ -99,11 +137,6 @@ fn subscribe(
     request: &Request<'_>,
     index: usize,
 ) -> Result<Outcome, Reply> {
-    match request.method {
-        "GET" => {}
-        "OPTIONS" => return Ok(Outcome::Reply(Reply::new(200))),
-        _ => return Err(Reply::new(405).header("Allow", "GET")),
-    }
     if channels.is_empty() {
         return Err(Reply::refusal(400, "No channel id provided."));
     }
