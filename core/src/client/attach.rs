@@ -32,7 +32,20 @@ impl Client {
             None => Link::new(self.options.ring_size)?,
         };
         if link.hub.is_none() {
-            let welcomed = welcomed(&link.memfd, &self.options, deadline);
+            let mut welcomed = welcomed(&link.memfd, &self.options, deadline);
+            // The keeper holds the listener: a hub that died with our connection is followed by another.
+            for _ in 1..ATTEMPTS {
+                if !matches!(welcomed, Err(Unwelcome::Closed)) {
+                    break;
+                }
+                welcomed = self::welcomed(&link.memfd, &self.options, deadline);
+            }
+            let welcomed = welcomed.map_err(|unwelcome| match unwelcome {
+                Unwelcome::Closed => {
+                    Error::HubUnavailable("the hub closes each connection before it attaches the ring".to_owned())
+                }
+                Unwelcome::Error(error) => error,
+            });
             // A ring that still holds messages is kept for the next attempt, one that no hub takes is not.
             let refused = matches!(welcomed, Err(Error::InvalidArgument(_)));
             match welcomed {
@@ -62,8 +75,24 @@ impl Link {
     }
 }
 
+/// How often a hub that closes the connection is tried.
+const ATTEMPTS: usize = 3;
+
+/// Why there is no hub at the other end.
+enum Unwelcome {
+    /// It was there, and is not any more, or does not want us.
+    Closed,
+    Error(Error),
+}
+
+impl From<Error> for Unwelcome {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
 /// Shows the segment to the hub and waits for its word.
-fn welcomed(memfd: &OwnedFd, options: &Options, deadline: &mut Deadline) -> Result<Hub, Error> {
+fn welcomed(memfd: &OwnedFd, options: &Options, deadline: &mut Deadline) -> Result<Hub, Unwelcome> {
     let until = deadline.at();
     let socket = connected(options, deadline)?;
     let hello = postcard::to_stdvec(&Hello::Attach { protocol: PROTOCOL }).expect("plain data into a Vec");
@@ -72,8 +101,9 @@ fn welcomed(memfd: &OwnedFd, options: &Options, deadline: &mut Deadline) -> Resu
     let mut control = SendAncillaryBuffer::new(&mut space);
     control.push(SendAncillaryMessage::ScmRights(&fds));
     let ended = |errno: Errno| match errno {
-        Errno::AGAIN => deadline.missed(),
-        _ => Error::HubUnavailable(format!("the hub closed the connection: {}", said(errno))),
+        Errno::AGAIN => Unwelcome::Error(deadline.missed()),
+        Errno::CONNRESET | Errno::PIPE => Unwelcome::Closed,
+        _ => Unwelcome::Error(Error::HubUnavailable(format!("the hub cannot be attached to: {}", said(errno)))),
     };
     net::sendmsg(&socket, &[IoSlice::new(&hello)], &mut control, SendFlags::NOSIGNAL).map_err(&ended)?;
 
@@ -87,14 +117,14 @@ fn welcomed(memfd: &OwnedFd, options: &Options, deadline: &mut Deadline) -> Resu
     })
     .map_err(&ended)?;
     if received.bytes == 0 {
-        return Err(Error::HubUnavailable("the hub closed the connection instead of attaching the ring".to_owned()));
+        return Err(Unwelcome::Closed);
     }
     let welcome: Welcome = postcard::from_bytes(&answer[..received.bytes]).map_err(|_| super::nonsense())?;
     if welcome.protocol != PROTOCOL {
-        return Err(Error::Incompatible { found: welcome.protocol, expected: PROTOCOL });
+        return Err(Error::Incompatible { found: welcome.protocol, expected: PROTOCOL }.into());
     }
     if let Some(refusal) = welcome.refusal {
-        return Err(refusal);
+        return Err(refusal.into());
     }
     let bell = control.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
