@@ -142,7 +142,9 @@ final class FpmPool
     public function script(string $code): string
     {
         $path = "{$this->directory}/script-" . ++$this->scripts . '.php';
-        $support = var_export(__DIR__ . '/Thrown.php', true);
+        // A worker may be kept out of the directory where these tests are, as in the home of root.
+        copy(__DIR__ . '/Thrown.php', "{$this->directory}/Thrown.php");
+        $support = var_export("{$this->directory}/Thrown.php", true);
         file_put_contents($path, <<<PHP
             <?php
             require $support;
