@@ -113,7 +113,7 @@ alive "$fpm" || give_up 'php-fpm did not start.'
 hub=$("$PHP" -r 'echo push_status()["pid"];')
 keeper=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$hub/status")
 
-setsid nginx -p "$dir" -c "$dir/nginx.conf" -e "$dir/nginx.log" &
+setsid nginx -p "$dir" -c "$dir/nginx.conf" -e "$dir/nginx.log" 2>>"$dir/nginx.log" &
 nginx=$!
 page_answers() {
     alive "$nginx" || return 0
