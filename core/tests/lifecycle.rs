@@ -21,7 +21,7 @@ use push_core::keeper::{How, StartError, Started, start_or_adopt};
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
-use support::{Client, DEADLINE, wait_until};
+use support::{Client, DEADLINE, stop_process, wait_until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_push-hub");
 
@@ -850,7 +850,7 @@ fn a_stopped_hub_costs_a_master_seconds_and_not_its_start() {
     let site = Site::new();
     let running = Foreground::start(&site, &site.config(&[]));
     let hub = site.hub();
-    signal(hub, Signal::STOP);
+    stop_process(hub);
     let started = Instant::now();
     let error = start_or_adopt(&site.config(&[]), Path::new(PROGRAM)).unwrap_err().to_string();
     assert!(error.contains("gives no answer") && error.contains("stopped hub"), "{error}");

@@ -1,5 +1,7 @@
 //! Clients of a hub process that is stopped and killed.
 
+mod support;
+
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -9,18 +11,9 @@ use push_core::error::Error;
 use push_core::message::NewMessage;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use support::{DEADLINE, stop_process, wait_until};
 
-/// Every wait of a test ends here.
-const DEADLINE: Duration = Duration::from_secs(20);
 const TIMEOUT: Duration = Duration::from_millis(250);
-
-fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + DEADLINE;
-    while !condition() {
-        assert!(Instant::now() < end, "not within {DEADLINE:?}: {what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
 
 /// `push-hub` in a directory of its own.
 struct Hub {
@@ -69,18 +62,6 @@ impl Hub {
         Pid::from_raw(pid).expect("a process")
     }
 
-    /// Stops it, and waits until none of its threads runs any more.
-    fn stop(&self, pid: Pid) {
-        self.signal(pid, Signal::STOP);
-        wait_until("the hub is stopped", || {
-            let mut threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it lives");
-            threads.all(|thread| {
-                let stat = std::fs::read_to_string(thread.expect("a thread").path().join("stat")).expect("it lives");
-                stat.rsplit_once(')').is_some_and(|(_, state)| state.starts_with(" T"))
-            })
-        });
-    }
-
     fn signal(&self, pid: Pid, signal: Signal) {
         assert_ne!(pid.as_raw_pid(), self.keeper.id() as i32);
         kill_process(pid, signal).expect("our hub");
@@ -110,7 +91,7 @@ fn a_stopped_hub_costs_one_time_out_and_loses_nothing() {
     client.publish("a", &NewMessage::new(b"before")).expect("a hub");
     let mut published = 1;
     let pid = hub.pid();
-    hub.stop(pid);
+    stop_process(pid.as_raw_pid());
 
     let begun = Instant::now();
     let late = client.publish("a", &NewMessage::new(b"late"));
@@ -179,7 +160,7 @@ fn the_end_of_hub_and_keeper_during_a_call_is_noticed_in_milliseconds() {
     client.publish("a", &NewMessage::new(b"x")).expect("a hub");
     client.set_timeout(DEADLINE);
     let pid = hub.pid();
-    hub.stop(pid);
+    stop_process(pid.as_raw_pid());
     let (error, noticed) = std::thread::scope(|threads| {
         let call = threads.spawn(|| (client.publish("a", &NewMessage::new(b"y")), Instant::now()));
         // Whether the call has begun by now or not, it must end soon.

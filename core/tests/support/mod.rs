@@ -13,7 +13,7 @@ use push_core::message::Position;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 /// Every wait of a test ends here.
-pub const DEADLINE: Duration = Duration::from_secs(10);
+pub const DEADLINE: Duration = Duration::from_secs(20);
 
 pub struct TestHub {
     pub public: SocketAddr,
@@ -99,6 +99,19 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < end, "not within {DEADLINE:?}: {what}");
         std::thread::yield_now();
     }
+}
+
+/// Stops a process, and waits until none of its threads runs any more: the signal takes effect some time after it is sent.
+pub fn stop_process(pid: i32) {
+    let process = rustix::process::Pid::from_raw(pid).expect("a process");
+    rustix::process::kill_process(process, rustix::process::Signal::STOP).expect("our own process");
+    wait_until("the process is stopped", || {
+        let mut threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it lives");
+        threads.all(|thread| {
+            let stat = std::fs::read_to_string(thread.expect("a thread").path().join("stat")).expect("it lives");
+            stat.rsplit_once(')').is_some_and(|(_, state)| state.starts_with(" T"))
+        })
+    });
 }
 
 /// One connection.
