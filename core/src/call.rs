@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::channel::{ChannelInfo, ChannelOptions};
 use crate::error::Error;
-use crate::message::{NewMessage, Position, Published};
+use crate::message::{Kind, NewMessage, Position, Published};
 
 /// The protocol this build speaks.
 pub const PROTOCOL: u16 = 1;
@@ -82,6 +82,56 @@ pub enum Call<'a> {
     Status,
     /// Is the hub alive; [`Answer::Pong`].
     Ping,
+    /// Publish all of them, or none when one is refused; [`Answer::PublishedMany`].
+    PublishMany {
+        /// Each with the name of its channel.
+        #[serde(borrow)]
+        messages: Vec<(&'a str, NewMessage<'a>)>,
+    },
+    /// Drop a channel's stored messages, keep its subscribers; [`Answer::Cleared`].
+    ClearChannel {
+        /// The channel's name.
+        channel: &'a str,
+    },
+    /// A page of the channels in the order of their names; [`Answer::Channels`].
+    Channels {
+        /// What the names begin with.
+        prefix: &'a str,
+        /// The name after which the page begins; empty: the first page.
+        after: &'a str,
+        /// Channels on the page.
+        limit: u32,
+    },
+    /// A page of a channel's stored messages, oldest first; [`Answer::History`].
+    History {
+        /// The channel's name.
+        channel: &'a str,
+        /// The position after which the page begins.
+        after: Position,
+        /// Messages on the page; a page also ends at [`MAX_PAGE`] bytes.
+        limit: u32,
+    },
+}
+
+/// Bytes of messages on a page of history, at most; one message may be longer.
+pub const MAX_PAGE: usize = 1 << 20;
+
+/// A stored message, read back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredMessage {
+    /// The channel's number of it.
+    pub id: u64,
+    /// Its place in the hub-wide order.
+    pub position: Position,
+    /// How the payload was given.
+    pub kind: Kind,
+    /// Event name.
+    pub event: Option<String>,
+    /// The publisher's own id.
+    pub event_id: Option<String>,
+    /// The body.
+    #[serde(serialize_with = "crate::message::in_one_piece")]
+    pub payload: Vec<u8>,
 }
 
 /// The answer to a [`Call`].
@@ -101,6 +151,14 @@ pub enum Answer {
     Status(Status),
     /// To `Ping`.
     Pong,
+    /// To `PublishMany`, in the order of the messages.
+    PublishedMany(Vec<Published>),
+    /// To `ClearChannel`: how many messages there were.
+    Cleared(u64),
+    /// To `Channels`.
+    Channels(Vec<ChannelInfo>),
+    /// To `History`.
+    History(Vec<StoredMessage>),
 }
 
 /// What a call comes back with.

@@ -122,6 +122,7 @@ fn limits(config: &Config) -> Limits {
         messages_per_channel: config.max_messages_stored_per_channel,
         message_ttl: config.message_ttl,
         channel_inactivity: config.channel_inactivity_time,
+        dedupe_window: config.dedupe_window,
         deleted_text: config.channel_deleted_message_text.as_bytes().into(),
     }
 }

@@ -8,10 +8,11 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::channel::ChannelName;
+use crate::error::Error;
 
 /// The largest payload any configuration may allow (`max_message_size` is at most this), in bytes.
 pub const MAX_PAYLOAD: usize = 32 << 20;
-/// The longest event name or event id, in bytes.
+/// The longest event name, event id or dedupe key, in bytes.
 pub const MAX_EVENT: usize = 1024;
 
 /// A place in the one order over all channels: the second of the publication and the number within that second.
@@ -79,18 +80,43 @@ pub struct NewMessage<'a> {
     pub ttl: Option<u32>,
     /// Whether subscribers that come later may have it.
     pub store: bool,
+    /// A key under which the channel takes one message only within `dedupe_window`; a second one gets the first's result.
+    pub dedupe: Option<&'a str>,
 }
 
 /// A slice of bytes is written byte by byte unless the format is told; what is written is the same.
-fn in_one_piece<S: serde::Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn in_one_piece<S: serde::Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
     to.serialize_bytes(bytes)
 }
 
 impl<'a> NewMessage<'a> {
+    /// What no hub takes, whatever its limits.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] says which of the texts or numbers is wrong, [`Error::TooLarge`] that the payload is
+    /// longer than [`MAX_PAYLOAD`].
+    pub fn check(&self) -> Result<(), Error> {
+        if self.payload.len() > MAX_PAYLOAD {
+            return Err(Error::TooLarge { len: self.payload.len() as u64, limit: MAX_PAYLOAD as u64 });
+        }
+        for (what, text) in [("event", self.event), ("event_id", self.event_id), ("dedupe", self.dedupe)] {
+            let Some(text) = text else { continue };
+            if text.is_empty() || text.len() > MAX_EVENT || text.contains(['\r', '\n', '\0']) {
+                return Err(Error::InvalidArgument(format!(
+                    "{what} must be 1 to {MAX_EVENT} bytes without line breaks and NUL"
+                )));
+            }
+        }
+        if self.ttl == Some(0) {
+            return Err(Error::InvalidArgument("ttl must be at least 1 second".to_owned()));
+        }
+        Ok(())
+    }
+
     /// A stored message of these bytes with the channel's defaults.
     #[must_use]
     pub fn new(payload: &'a [u8]) -> Self {
-        Self { payload, kind: Kind::Bytes, event: None, event_id: None, ttl: None, store: true }
+        Self { payload, kind: Kind::Bytes, event: None, event_id: None, ttl: None, store: true, dedupe: None }
     }
 }
 

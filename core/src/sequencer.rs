@@ -7,24 +7,28 @@
 //! A thread that has seats is owed the messages of their channels in order: `owed` holds their addresses until the thread
 //! has copied them out, even when the channel's history has already dropped them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use smallvec::SmallVec;
 
-use crate::call::Status;
+use crate::call::{MAX_PAGE, Status, StoredMessage};
 use crate::channel::history::History;
-use crate::channel::{Channel, ChannelId, ChannelInfo, ChannelName, ChannelOptions, Directory, Entry, ThreadId};
+use crate::channel::{
+    Channel, ChannelId, ChannelInfo, ChannelName, ChannelOptions, Dedupe, Directory, Entry, ThreadId,
+};
 use crate::control::Control;
 use crate::error::{Error, Limit};
 use crate::fanout::Mailbox;
 use crate::log::{Address, Log, Record};
-use crate::message::{MAX_EVENT, Message, NewMessage, Position, Published};
+use crate::message::{Message, NewMessage, Position, Published};
 
 /// Bytes of messages that one answer carries at most; the rest follows when the subscriber asks again from its position.
 /// A client that does not read holds as much outside of `memory_limit`.
-const ANSWER: usize = 1 << 20;
+const ANSWER: usize = MAX_PAGE;
+/// Messages of a batch that are published in one entry.
+const MANY: usize = 500;
 /// Bytes of messages that a thread copies out in one entry.
 const BATCH: usize = 256 << 10;
 /// A channel is looked at after this many seconds at the latest, so that moved deadlines leave few stale ones behind.
@@ -49,6 +53,8 @@ pub struct Limits {
     pub message_ttl: u32,
     /// `channel_inactivity_time`, in seconds.
     pub channel_inactivity: u32,
+    /// `dedupe_window`, in seconds.
+    pub dedupe_window: u32,
     /// `channel_deleted_message_text`
     pub deleted_text: Arc<[u8]>,
 }
@@ -163,12 +169,59 @@ impl Sequencer {
         let now = seconds();
         let mut state = self.enter();
         let (published, woken) = state.publish(now, channel, message)?;
-        if let Some(control) = &self.control {
-            control.position(published.position);
-        }
+        self.keep_position(&state);
         drop(state);
         self.wake(woken);
         Ok(published)
+    }
+
+    /// Publishes all messages in this order, or none when one of them is refused.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish), for the first message that is refused.
+    pub fn publish_many(&self, messages: &[(ChannelName, NewMessage<'_>)]) -> Result<Vec<Published>, Error> {
+        let now = seconds();
+        self.enter().admit(now, messages)?;
+        let mut all = Vec::with_capacity(messages.len());
+        for part in messages.chunks(MANY) {
+            let mut state = self.enter();
+            let mut woken = 0;
+            for (channel, message) in part {
+                let (published, of) = state.publish(now, channel, message)?;
+                all.push(published);
+                woken |= of;
+            }
+            self.keep_position(&state);
+            drop(state);
+            self.wake(woken);
+        }
+        Ok(all)
+    }
+
+    /// Drops the channel's stored messages and says how many there were. Its subscribers stay.
+    pub fn clear_channel(&self, channel: &ChannelName) -> u64 {
+        self.enter().clear(seconds(), channel)
+    }
+
+    /// Counters of the channels whose names begin with `prefix` and come after `after`, in the order of their names.
+    pub fn list_channels(&self, prefix: &str, after: &str, limit: usize) -> Vec<ChannelInfo> {
+        self.enter().list(seconds(), prefix, after, limit)
+    }
+
+    /// The channel's stored messages after the position, oldest first, at most `limit` and [`MAX_PAGE`] bytes.
+    pub fn history(&self, channel: &ChannelName, after: Position, limit: usize) -> Vec<StoredMessage> {
+        let mut state = self.enter();
+        let page = state.history(seconds(), channel, after, limit);
+        drop(state);
+        let stored = page.into_iter().map(|message| StoredMessage {
+            id: message.id,
+            position: message.position,
+            kind: message.kind,
+            event: message.event.map(Into::into),
+            event_id: message.event_id.map(Into::into),
+            payload: message.payload.into(),
+        });
+        stored.collect()
     }
 
     /// Creates the channel, or gives an existing one these options. Without a name it gets an unguessable one.
@@ -253,6 +306,12 @@ impl Sequencer {
         self.state.lock().expect("a panic inside the critical section ends the hub")
     }
 
+    fn keep_position(&self, state: &State) {
+        if let Some(control) = &self.control {
+            control.position(state.head);
+        }
+    }
+
     fn wake(&self, mut woken: Woken) {
         while woken != 0 {
             self.mailboxes[woken.trailing_zeros() as usize].wake();
@@ -285,6 +344,7 @@ struct State {
     owed: Box<[VecDeque<Owed>]>,
     /// The channels that have something to expire, by second.
     deadlines: BTreeMap<u32, Vec<ChannelId>>,
+    dedupe: Dedupe,
     /// Bytes of channels and their histories.
     channel_bytes: usize,
     subscribers: u64,
@@ -301,6 +361,7 @@ impl State {
             watermark: start,
             owed: (0..threads).map(|_| VecDeque::new()).collect(),
             deadlines: BTreeMap::new(),
+            dedupe: Dedupe::default(),
             channel_bytes: 0,
             subscribers: 0,
             stored: 0,
@@ -308,12 +369,17 @@ impl State {
     }
 
     fn memory(&self) -> usize {
-        self.log.allocated() + self.channel_bytes
+        self.log.allocated() + self.channel_bytes + self.dedupe.allocated()
     }
 
     fn publish(&mut self, now: u32, name: &ChannelName, message: &NewMessage<'_>) -> Result<(Published, Woken), Error> {
         self.check(message)?;
         let id = self.find_or_create(now, name)?;
+        if let Some(key) = message.dedupe
+            && let Some(published) = self.dedupe.find(now, id, key)
+        {
+            return Ok((published, 0));
+        }
         let position = self.stamp(now);
         let channel = self.channels.get_mut(id).expect("just found");
         channel.published += 1;
@@ -323,6 +389,10 @@ impl State {
         let woken = channel.woken();
         let ttl = message.ttl.or_else(|| channel.created.as_ref().and_then(|options| options.message_ttl));
         let expires = now.saturating_add(ttl.unwrap_or(self.limits.message_ttl));
+        if let Some(key) = message.dedupe {
+            self.make_room(Dedupe::cost(key));
+            self.dedupe.insert(now.saturating_add(self.limits.dedupe_window), id, key, published);
+        }
         if !message.store && woken == 0 {
             return Ok((published, woken));
         }
@@ -356,17 +426,7 @@ impl State {
 
     fn check(&self, message: &NewMessage<'_>) -> Result<(), Error> {
         self.check_size(message.payload)?;
-        for (what, text) in [("event", message.event), ("event_id", message.event_id)] {
-            let Some(text) = text else { continue };
-            if text.len() > MAX_EVENT || text.contains(['\r', '\n', '\0']) {
-                let text = format!("{what} must be at most {MAX_EVENT} bytes without line breaks and NUL");
-                return Err(Error::InvalidArgument(text));
-            }
-        }
-        if message.ttl == Some(0) {
-            return Err(Error::InvalidArgument("ttl must be at least 1 second".to_owned()));
-        }
-        Ok(())
+        message.check()
     }
 
     /// Time never goes backwards, and a second that is full borrows from the next.
@@ -509,6 +569,69 @@ impl State {
         self.channel_bytes += channel.allocated();
         self.arm(now, id);
         Ok(())
+    }
+
+    /// Checks a batch and makes room for its channels, so that every message of it can be published.
+    fn admit(&mut self, now: u32, messages: &[(ChannelName, NewMessage<'_>)]) -> Result<(), Error> {
+        let mut missing = BTreeSet::new();
+        for (name, message) in messages {
+            self.check(message)?;
+            if self.find(now, name).is_none() {
+                self.check_name(name)?;
+                missing.insert(name);
+            }
+        }
+        self.may_create(missing.len())?;
+        let mut created = Vec::with_capacity(missing.len());
+        for name in missing {
+            match self.insert(now, name) {
+                Ok(id) => created.push(id),
+                Err(limit) => {
+                    for id in created {
+                        self.remove(id);
+                    }
+                    return Err(limit.into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn clear(&mut self, now: u32, name: &ChannelName) -> u64 {
+        let Some(channel) = self.find(now, name).and_then(|id| self.channels.get_mut(id)) else { return 0 };
+        let (count, before) = (channel.history.len() as u64, channel.history.allocated());
+        while let Some(entry) = channel.history.pop_oldest() {
+            self.log.release(entry.address);
+        }
+        channel.used = now;
+        self.channel_bytes = self.channel_bytes + channel.history.allocated() - before;
+        self.stored -= count;
+        let id = channel.id;
+        self.arm(now, id);
+        self.tidy();
+        count
+    }
+
+    fn list(&mut self, now: u32, prefix: &str, after: &str, limit: usize) -> Vec<ChannelInfo> {
+        let mut page = Vec::new();
+        let mut after = after.to_owned();
+        while page.len() < limit {
+            let names: Vec<ChannelName> =
+                self.channels.names(prefix, &after).take(limit - page.len()).cloned().collect();
+            let Some(last) = names.last() else { break };
+            after = last.to_string();
+            // Some may turn out to have expired.
+            let ids: Vec<ChannelId> = names.iter().filter_map(|name| self.find(now, name)).collect();
+            page.extend(ids.into_iter().filter_map(|id| self.channels.get(id)).map(Channel::info));
+        }
+        page
+    }
+
+    fn history(&mut self, now: u32, name: &ChannelName, after: Position, limit: usize) -> Vec<Message> {
+        let Some(channel) = self.find(now, name).and_then(|id| self.channels.get(id)) else { return Vec::new() };
+        let mut entries: Vec<(Entry, ())> = channel.history.after(after).take(limit).map(|entry| (entry, ())).collect();
+        self.fit(&mut entries, false);
+        entries.into_iter().filter_map(|(entry, ())| self.copy(name.clone(), entry.address)).collect()
     }
 
     /// Takes the channel and its messages away; the watermark remembers that there were some.
@@ -700,6 +823,7 @@ impl State {
 
     fn expire(&mut self, now: u32) -> usize {
         let before = self.memory();
+        self.dedupe.expire(now);
         while let Some(due) = self.deadlines.first_entry()
             && *due.key() <= now
         {

@@ -416,6 +416,7 @@ fn publishers_are_refused_with_the_reason() {
         assert_eq!(explained(&client.response()), (status, reason), "{request}");
     }
     assert_eq!(explained(&hub.publish("b", "x")), (403, "Number of channels were exceeded."));
+    assert_eq!(explained(&hub.publish("a/b", "x")), (403, "Number of channels were exceeded."));
     // A leading slash means nothing, and several channels are answered by a list.
     assert_eq!(hub.publish("/a", "x").status, 200);
     client.send("GET /pub?id=a/none HTTP/1.1\r\nHost: x\r\n\r\nGET /pub?id=a.b3 HTTP/1.1\r\nHost: x\r\n\r\n");

@@ -1,6 +1,8 @@
 //! All channels of the hub by name and by id, and the bytes they take.
 
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
+use std::ops::Bound;
 
 use hashbrown::HashTable;
 use slab::Slab;
@@ -105,9 +107,9 @@ impl Channel {
         Self::cost(&self.name) + self.history.allocated() + options
     }
 
-    /// Bytes that a new channel of this name takes: itself, its name with two counters, its place in the table of names.
+    /// Bytes that a new channel of this name takes: itself, its name with two counters, its places among the names.
     pub(crate) fn cost(name: &ChannelName) -> usize {
-        size_of::<Self>() + name.len() + 16 + 8
+        size_of::<Self>() + name.len() + 16 + 8 + 32
     }
 }
 
@@ -116,6 +118,8 @@ impl Channel {
 pub(crate) struct Directory {
     channels: Slab<Channel>,
     by_name: HashTable<u32>,
+    /// The names again, in order, for listing them page by page.
+    names: BTreeSet<ChannelName>,
     hasher: RandomState,
     births: u32,
 }
@@ -133,6 +137,7 @@ impl Directory {
 
     /// Adds a channel; the caller has made sure that the name is free.
     pub(crate) fn insert(&mut self, name: ChannelName, history: History, now: u32) -> &mut Channel {
+        self.names.insert(name.clone());
         let entry = self.channels.vacant_entry();
         let slot = entry.key() as u32;
         self.births = self.births.wrapping_add(1);
@@ -156,6 +161,7 @@ impl Directory {
     pub(crate) fn remove(&mut self, id: ChannelId) -> Option<Channel> {
         self.get(id)?;
         let channel = self.channels.remove(id.slot as usize);
+        self.names.remove(&channel.name);
         let hash = self.hasher.hash_one(&channel.name);
         if let Ok(entry) = self.by_name.find_entry(hash, |&slot| slot == id.slot) {
             entry.remove();
@@ -165,6 +171,12 @@ impl Directory {
             self.by_name = HashTable::new();
         }
         Some(channel)
+    }
+
+    /// The names that begin with `prefix` and come after `after`, in order.
+    pub(crate) fn names<'a>(&'a self, prefix: &'a str, after: &'a str) -> impl Iterator<Item = &'a ChannelName> {
+        let from = if after < prefix { Bound::Included(prefix) } else { Bound::Excluded(after) };
+        self.names.range::<str, _>((from, Bound::Unbounded)).take_while(move |name| name.starts_with(prefix))
     }
 
     pub(crate) fn get(&self, id: ChannelId) -> Option<&Channel> {

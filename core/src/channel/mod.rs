@@ -1,6 +1,8 @@
 //! What a channel knows: no I/O, no tasks, and `now` is an argument.
 
 #[cfg(feature = "hub")]
+mod dedupe;
+#[cfg(feature = "hub")]
 mod directory;
 #[cfg(feature = "hub")]
 pub(crate) mod history;
@@ -8,6 +10,8 @@ mod name;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "hub")]
+pub(crate) use dedupe::Dedupe;
 #[cfg(feature = "hub")]
 pub(crate) use directory::{Channel, ChannelId, Directory, ThreadId};
 #[cfg(feature = "hub")]

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::call::{Answer, Call, Outcome, Status};
 use crate::channel::{ChannelInfo, ChannelName, ChannelOptions, MAX_NAME};
 use crate::error::Error;
-use crate::message::{MAX_EVENT, MAX_PAYLOAD, NewMessage, Position, Published};
+use crate::message::{MAX_PAYLOAD, NewMessage, Position, Published};
 use crate::shm::doorbell::{self, Line, Woken};
 use crate::shm::ring::{Consumer, Corrupt, Next, Producer};
 use crate::shm::segment::Segment;
@@ -135,7 +135,8 @@ impl Client {
     /// # Errors
     /// What the hub refuses; [`Error::Timeout`] and [`Error::HubUnavailable`] may leave the outcome open.
     pub fn publish(&mut self, channel: &str, message: &NewMessage<'_>) -> Result<Published, Error> {
-        check(channel, message)?;
+        named(channel)?;
+        message.check()?;
         match self.call(&Call::Publish { channel, message: *message })? {
             Answer::Published(published) => Ok(published),
             _ => Err(nonsense()),
@@ -148,7 +149,8 @@ impl Client {
     /// [`Error::Timeout`] when the ring stays full, [`Error::HubUnavailable`] when there is no hub to attach it to. What only
     /// the hub can know (a configured limit) is not reported here but logged by the hub.
     pub fn publish_async(&mut self, channel: &str, message: &NewMessage<'_>) -> Result<(), Error> {
-        check(channel, message)?;
+        named(channel)?;
+        message.check()?;
         self.leave_if_forked();
         let attached = self.link.as_ref().is_some_and(|link| link.hub.is_some());
         let mut deadline = Deadline::after(self.options.timeout);
@@ -495,25 +497,6 @@ fn named(channel: &str) -> Result<(), Error> {
 fn sized(bytes: &[u8]) -> Result<(), Error> {
     if bytes.len() > MAX_PAYLOAD {
         return Err(Error::TooLarge { len: bytes.len() as u64, limit: MAX_PAYLOAD as u64 });
-    }
-    Ok(())
-}
-
-/// What no hub would take. Of a call without answer this is the only chance to say so.
-fn check(channel: &str, message: &NewMessage<'_>) -> Result<(), Error> {
-    named(channel)?;
-    sized(message.payload)?;
-    for (what, text) in [("name", message.event), ("id", message.event_id)] {
-        let Some(text) = text else { continue };
-        if text.len() > MAX_EVENT {
-            let len = text.len();
-            return Err(Error::InvalidArgument(format!(
-                "the event {what} is {len} bytes long, allowed are {MAX_EVENT}"
-            )));
-        }
-        if text.contains(['\r', '\n', '\0']) {
-            return Err(Error::InvalidArgument(format!("the event {what} must not contain line breaks or NUL bytes")));
-        }
     }
     Ok(())
 }

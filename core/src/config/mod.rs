@@ -286,6 +286,8 @@ declare! {
         max_messages_stored_per_channel: Option<u32> = kind::Optional(kind::Number(1..=u32::MAX)), "100";
         /// How long a channel that was made by use alone lives without message and subscriber.
         channel_inactivity_time: u32 = kind::Seconds { least: 0 }, "30s";
+        /// How long a `dedupe` key of a publication is remembered; longer than anybody tries again.
+        dedupe_window: u32 = kind::Seconds { least: 1 }, "5m";
         /// What the subscribers of a deleted channel are told.
         channel_deleted_message_text: String = kind::Text, "Channel deleted";
         /// A connection that takes no byte for this long is closed.

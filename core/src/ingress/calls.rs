@@ -2,6 +2,7 @@
 
 use crate::call::{Answer, Call, Outcome};
 use crate::channel::ChannelName;
+use crate::error::Error;
 use crate::sequencer::Sequencer;
 
 /// Carries one call to the engine. `longest` is `max_channel_id_length`.
@@ -18,5 +19,16 @@ pub(crate) fn answer(engine: &Sequencer, longest: usize, call: Call<'_>) -> Outc
         Call::Position => Answer::Position(engine.head()),
         Call::Status => Answer::Status(engine.status()),
         Call::Ping => Answer::Pong,
+        Call::PublishMany { messages } => {
+            let named = messages.iter().map(|(channel, message)| Ok((name(channel)?, *message)));
+            Answer::PublishedMany(engine.publish_many(&named.collect::<Result<Vec<_>, Error>>()?)?)
+        }
+        Call::ClearChannel { channel } => Answer::Cleared(engine.clear_channel(&name(channel)?)),
+        Call::Channels { prefix, after, limit } => {
+            Answer::Channels(engine.list_channels(prefix, after, limit as usize))
+        }
+        Call::History { channel, after, limit } => {
+            Answer::History(engine.history(&name(channel)?, after, limit as usize))
+        }
     })
 }

@@ -50,9 +50,14 @@ fn post(engine: &Sequencer, location: &Location, channels: &[Wanted], request: &
         event_id: text("Event-Id")?,
         ttl: None,
         store: location.store_messages,
+        dedupe: None,
     };
-    for wanted in channels {
-        engine.publish(&wanted.name, &message)?;
+    match channels {
+        [wanted] => drop(engine.publish(&wanted.name, &message)?),
+        several => {
+            let batch: Vec<_> = several.iter().map(|wanted| (wanted.name.clone(), message)).collect();
+            engine.publish_many(&batch)?;
+        }
     }
     if !location.channel_info_on_publish {
         return Ok(Reply::new(200));

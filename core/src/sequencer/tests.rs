@@ -23,6 +23,7 @@ fn limits() -> Limits {
         messages_per_channel: None,
         message_ttl: 1_000_000,
         channel_inactivity: 30,
+        dedupe_window: 300,
         deleted_text: Arc::from(&b"gone"[..]),
     }
 }
@@ -368,4 +369,81 @@ fn an_answer_is_bounded_and_the_rest_follows() {
     };
     assert!(batch.gap, "a backlog that is cut is a gap");
     assert_eq!(batch.messages.last().map(|message| message.position), Some(state.head));
+}
+
+#[test]
+fn a_key_is_taken_once_within_its_window() {
+    let mut state = state(limits());
+    let mut publish = |now, channel, dedupe| {
+        let message = NewMessage { dedupe: Some(dedupe), ..NewMessage::new(b"x") };
+        state.publish(now, &name(channel), &message).expect("published").0
+    };
+    let first = publish(START, 0, "k");
+    assert_eq!(publish(START + 299, 0, "k"), first);
+    assert_ne!(publish(START + 299, 0, "other").id, first.id);
+    assert_ne!(publish(START + 299, 1, "k").position, first.position);
+    assert_eq!(publish(START + 300, 0, "k").id, 3);
+    state.expire(START + 1000);
+    assert_eq!(state.dedupe.allocated(), 0);
+}
+
+#[test]
+fn a_deleted_channel_forgets_its_keys() {
+    let mut state = state(limits());
+    let message = NewMessage { dedupe: Some("k"), ..NewMessage::new(b"x") };
+    let (first, _) = state.publish(START, &name(0), &message).expect("published");
+    state.delete(START, &name(0), None);
+    let (second, _) = state.publish(START, &name(0), &message).expect("published");
+    assert!(second.position > first.position);
+}
+
+#[test]
+fn a_batch_is_admitted_as_a_whole() {
+    let mut state = state(Limits { channels: Some(2), message_size: 10, ..limits() });
+    let message = NewMessage::new(b"x");
+    let large = NewMessage::new(b"eleven bytes");
+    assert!(matches!(state.admit(START, &[(name(0), message), (name(1), large)]), Err(Error::TooLarge { .. })));
+    let three = [(name(0), message), (name(1), message), (name(2), message)];
+    assert_eq!(state.admit(START, &three), Err(Error::LimitExceeded(Limit::Channels(2))));
+    assert_eq!(state.channels.len(), 0);
+    assert_eq!(state.admit(START, &[(name(0), message), (name(1), message), (name(0), message)]), Ok(()));
+    assert_eq!(state.channels.len(), 2);
+}
+
+#[test]
+fn channels_are_listed_page_by_page() {
+    let mut state = state(limits());
+    for text in ["room-2", "room-1", "room-10", "roof", "x", "room-3"] {
+        let name = ChannelName::new(text.as_bytes(), 255).expect("a name");
+        state.create(START, name, ChannelOptions::default()).expect("created");
+    }
+    let mut page = |prefix: &str, after: &str, limit| -> Vec<String> {
+        state.list(START, prefix, after, limit).into_iter().map(|info| info.name).collect()
+    };
+    assert_eq!(page("room-", "", 3), ["room-1", "room-10", "room-2"]);
+    assert_eq!(page("room-", "room-2", 3), ["room-3"]);
+    assert_eq!(page("", "", 2), ["roof", "room-1"]);
+    assert_eq!(page("", "room-3", 10), ["x"]);
+    assert!(page("none", "", 10).is_empty());
+    assert!(state.list(START + 25 * 3600, "", "", 10).is_empty());
+}
+
+#[test]
+fn a_cleared_channel_keeps_its_subscribers_and_says_what_is_missing() {
+    let mut state = state(limits());
+    let channels = wanted(&BTreeSet::from([0]));
+    let seated = state.resume_or_wait(START, 0, ask(&channels, None, true));
+    assert!(matches!(seated, Ok(Resume::Waiting { .. })));
+    for _ in 0..3 {
+        state.publish(START, &name(0), &NewMessage::new(b"x")).expect("published");
+    }
+    assert_eq!(state.history(START, &name(0), Position::START, 2).len(), 2);
+    assert_eq!(state.clear(START, &name(0)), 3);
+    assert_eq!((state.clear(START, &name(0)), state.stored, state.subscribers), (0, 0, 1));
+    let Ok(Resume::Now(batch)) =
+        state.resume_or_wait(START, 1, ask(&channels, Some(Position { time: START, tag: 1 }), false))
+    else {
+        panic!("a poll is answered at once")
+    };
+    assert!(batch.gap);
 }
