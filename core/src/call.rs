@@ -113,6 +113,9 @@ pub enum Call<'a> {
     },
 }
 
+/// Bytes of a batch, at most: payloads, names, and 64 for each message.
+pub const MAX_BATCH: usize = 16 << 20;
+
 /// Bytes of messages on a page of history, at most; one message may be longer.
 pub const MAX_PAGE: usize = 1 << 20;
 

@@ -90,6 +90,12 @@ pub(crate) fn in_one_piece<S: serde::Serializer>(bytes: &[u8], to: S) -> Result<
 }
 
 impl<'a> NewMessage<'a> {
+    /// Bytes that it counts for in a batch.
+    pub(crate) fn weight(&self) -> usize {
+        let texts = [self.event, self.event_id, self.dedupe];
+        self.payload.len() + texts.iter().flatten().map(|text| text.len()).sum::<usize>() + 64
+    }
+
     /// What no hub takes, whatever its limits.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::call::{Answer, Call, Outcome, Status};
+use crate::call::{Answer, Call, MAX_BATCH, MAX_PAGE, Outcome, Status, StoredMessage};
 use crate::channel::{ChannelInfo, ChannelName, ChannelOptions, MAX_NAME};
 use crate::error::Error;
 use crate::message::{MAX_PAYLOAD, NewMessage, Position, Published};
@@ -20,8 +20,8 @@ use crate::shm::segment::Segment;
 
 /// The longest pause after failures, unless `backoff` itself is longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// Answers are short; a longer one is not from a hub.
-const LONGEST_REPLY: usize = 1 << 20;
+/// The longest answer is a page with one longest message; a longer one is not from a hub.
+const LONGEST_REPLY: usize = MAX_PAYLOAD + MAX_PAGE;
 /// A buffer grown above this by one large message is given back.
 const KEPT_BUFFER: usize = 256 << 10;
 
@@ -172,6 +172,61 @@ impl Client {
             // Gone, but with the message: that is all we ask.
             Ok(()) | Err(Failure::Open) => Ok(()),
             Err(Failure::Known(error)) => Err(self.begin_pause(error)),
+        }
+    }
+
+    /// Publishes all of them in this order and waits for their places. None is published when one is refused.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish); [`Error::TooLarge`] also for a batch of more than [`MAX_BATCH`] bytes.
+    pub fn publish_many(&mut self, messages: Vec<(&str, NewMessage<'_>)>) -> Result<Vec<Published>, Error> {
+        let mut len = 0;
+        for (channel, message) in &messages {
+            named(channel)?;
+            message.check()?;
+            len += message.weight() + channel.len();
+        }
+        if len > MAX_BATCH {
+            return Err(Error::TooLarge { len: len as u64, limit: MAX_BATCH as u64 });
+        }
+        match self.call(&Call::PublishMany { messages })? {
+            Answer::PublishedMany(published) => Ok(published),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// Drops a channel's stored messages, and says how many there were. Its subscribers stay.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub fn clear_channel(&mut self, channel: &str) -> Result<u64, Error> {
+        named(channel)?;
+        match self.call(&Call::ClearChannel { channel })? {
+            Answer::Cleared(count) => Ok(count),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// Counters of the channels whose names begin with `prefix` and come after `after`, in the order of their names.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`], [`Error::HubUnavailable`]
+    pub fn channels(&mut self, prefix: &str, after: &str, limit: u32) -> Result<Vec<ChannelInfo>, Error> {
+        match self.call(&Call::Channels { prefix, after, limit })? {
+            Answer::Channels(channels) => Ok(channels),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// A channel's stored messages after the position, oldest first: at most `limit`, and at most [`MAX_PAGE`] bytes of them.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub fn history(&mut self, channel: &str, after: Position, limit: u32) -> Result<Vec<StoredMessage>, Error> {
+        named(channel)?;
+        match self.call(&Call::History { channel, after, limit })? {
+            Answer::History(messages) => Ok(messages),
+            _ => Err(nonsense()),
         }
     }
 

@@ -20,7 +20,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tracing::{debug, warn};
 
-use crate::call::{Call, Hello, Outcome, PROTOCOL, Request, Welcome};
+use crate::call::{Call, Hello, MAX_BATCH, Outcome, PROTOCOL, Request, Welcome};
 use crate::channel::MAX_NAME;
 use crate::error::Error;
 use crate::message::MAX_EVENT;
@@ -297,7 +297,7 @@ impl Attachment {
             if !self.push_reply()? {
                 return Ok(Progress::Blocked);
             }
-            let (number, outcome) = match self.requests.next(limit as usize + ENVELOPE)? {
+            let (number, outcome) = match self.requests.next((limit as usize).max(MAX_BATCH) + ENVELOPE)? {
                 Next::Empty => {
                     progress = Progress::Idle;
                     break;

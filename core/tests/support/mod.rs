@@ -4,6 +4,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 pub struct TestHub {
     pub public: SocketAddr,
     pub admin: SocketAddr,
+    pub socket: PathBuf,
     pub hub: Option<Hub>,
     _directory: tempfile::TempDir,
 }
@@ -56,7 +58,7 @@ pub fn hub_with(settings: &[(&str, &str)], locations: Option<&str>) -> TestHub {
     let sockets = Sockets { listen: vec![public_socket], admin_listen: vec![admin_socket], attach: vec![attach] };
     let start = Position { time: 1_000, tag: 0 };
     let hub = Hub::start(Arc::new(config), sockets, start, None).expect("threads");
-    TestHub { public, admin, hub: Some(hub), _directory: directory }
+    TestHub { public, admin, socket, hub: Some(hub), _directory: directory }
 }
 
 impl TestHub {
