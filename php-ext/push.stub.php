@@ -24,6 +24,9 @@ namespace {
      * @param ?non-empty-string $event_id One line of at most 1024 bytes: your own id of the message.
      * @param ?positive-int $ttl Seconds to keep the message; null: what the channel says.
      * @param bool $store false: only for those who are connected at this moment.
+     * @param ?non-empty-string $dedupe One line of at most 1024 bytes: the channel takes one message of this key within
+     *     dedupe_window (5 minutes); a second one is not published and gets the result of the first. With it a call
+     *     whose outcome is open can simply be made again.
      *
      * @throws Push\Exception\EncodingError The data cannot be encoded as JSON; getPrevious() is the JsonException.
      * @throws Push\Exception\PayloadTooLarge The data is longer than max_message_size.
@@ -31,7 +34,7 @@ namespace {
      * @throws Push\Exception\HubUnavailable
      * @throws Push\Exception\Timeout
      */
-    function push_publish(string $channel, mixed $data, ?string $event = null, ?string $event_id = null, ?int $ttl = null, bool $store = true): Push\Published {}
+    function push_publish(string $channel, mixed $data, ?string $event = null, ?string $event_id = null, ?int $ttl = null, bool $store = true, ?string $dedupe = null): Push\Published {}
 
     /**
      * Publishes without waiting for the hub: the message is in memory that outlives this process. What the hub itself
@@ -42,13 +45,14 @@ namespace {
      * @param ?non-empty-string $event
      * @param ?non-empty-string $event_id
      * @param ?positive-int $ttl
+     * @param ?non-empty-string $dedupe As for push_publish().
      *
      * @throws Push\Exception\EncodingError
      * @throws Push\Exception\PayloadTooLarge
      * @throws Push\Exception\HubUnavailable
      * @throws Push\Exception\Timeout There was no room for the message for as long as push.timeout.
      */
-    function push_publish_async(string $channel, mixed $data, ?string $event = null, ?string $event_id = null, ?int $ttl = null, bool $store = true): void {}
+    function push_publish_async(string $channel, mixed $data, ?string $event = null, ?string $event_id = null, ?int $ttl = null, bool $store = true, ?string $dedupe = null): void {}
 
     /**
      * The same as push_create_channel(). With push.short_names=Off this name is left to others.

@@ -104,7 +104,7 @@ fn name(bytes: &[u8], number: u32) -> Result<&str, Failure> {
     ChannelName::check(bytes, MAX_NAME).map_err(|invalid| invalid_name(&invalid, number))
 }
 
-/// An event's name or id: one line of text.
+/// An event's name or id, or a dedupe key: one line of text.
 pub(crate) fn nullable_line<'a>(args: &Args<'a>, number: u32) -> Result<Option<&'a str>, Failure> {
     let Some(bytes) = args.nullable_string(number)? else { return Ok(None) };
     let refused = |text| Err(Failure::Argument(number, text));

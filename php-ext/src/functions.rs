@@ -18,6 +18,7 @@ const PUBLISH: &[Param] = &[
     Param::nullable(c"event_id", Type::String),
     Param::nullable(c"ttl", Type::Int),
     Param::optional(c"store", Type::Bool, c"true"),
+    Param::nullable(c"dedupe", Type::String),
 ];
 
 const CREATE: &[Param] = &[
@@ -35,14 +36,14 @@ pub(crate) const SHORT_NAME: &str = "create_channel";
 pub(crate) const FUNCTIONS: &[Function] = &[
     Function {
         name: c"push_publish",
-        handler: handler!(publish, 2, 6),
+        handler: handler!(publish, 2, 7),
         params: PUBLISH,
         returns: Type::Object(&convert::PUBLISHED),
         returns_null: false,
     },
     Function {
         name: c"push_publish_async",
-        handler: handler!(publish_async, 2, 6),
+        handler: handler!(publish_async, 2, 7),
         params: PUBLISH,
         returns: Type::Void,
         returns_null: false,
@@ -108,12 +109,14 @@ fn with_message<T>(
     let event_id = convert::nullable_line(args, 4)?;
     let ttl = convert::nullable_positive(args, 5)?;
     let store = args.bool_or(6, true)?;
+    let dedupe = convert::nullable_line(args, 7)?;
     let data = args.data(2, &convert::ENCODING_ERROR)?;
     let (payload, kind) = match &data {
         Data::Bytes(bytes) => (*bytes, Kind::Bytes),
         Data::Json(text) => (&**text, Kind::Json),
     };
-    send(channel, &NewMessage { payload, kind, event, event_id, ttl, store }).map_err(|error| failure(error, 1))
+    let message = NewMessage { payload, kind, event, event_id, ttl, store, dedupe };
+    send(channel, &message).map_err(|error| failure(error, 1))
 }
 
 fn publish(args: &Args<'_>) -> Outcome {

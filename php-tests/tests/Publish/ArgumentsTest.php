@@ -100,6 +100,7 @@ final class ArgumentsTest extends TestCase
             yield [$publish, ['c', 'x', null, null, NAN], '#5 ($ttl) must be of type ?int, float given'];
             yield [$publish, ['c', 'x', null, null, 1, []], '#6 ($store) must be of type bool, array given'];
             yield [$publish, ['c', 'x', null, null, 1, new \stdClass()], '#6 ($store) must be of type bool, stdClass given'];
+            yield [$publish, ['c', 'x', 'dedupe' => []], '#7 ($dedupe) must be of type ?string, array given'];
         }
         foreach (['create_channel', 'push_create_channel'] as $create) {
             yield [$create, [[]], '#1 ($user) must be of type string|int|null, array given'];
@@ -136,6 +137,7 @@ final class ArgumentsTest extends TestCase
         yield ['push_publish', [$channel, 'x', null, null, true], 5];
         yield ['push_publish', [$channel, 'x', null, null, 60, 1], 6];
         yield ['push_publish', [$channel, 'x', null, null, 60, 'yes'], 6];
+        yield ['push_publish', [$channel, 'x', null, null, 60, true, 7], 7];
         yield ['create_channel', [self::text('user'), $channel], 1];
         yield ['create_channel', [1.0, $channel], 1];
         yield ['create_channel', [true, $channel], 1];
@@ -198,8 +200,8 @@ final class ArgumentsTest extends TestCase
             'push_publish() expects at least 2 arguments, 1 given',
         );
         $this->refused(
-            false, 'push_publish', ['c', 1, null, null, 1, true, 7], ArgumentCountError::class,
-            'push_publish() expects at most 6 arguments, 7 given',
+            false, 'push_publish', ['c', 1, null, null, 1, true, null, 8], ArgumentCountError::class,
+            'push_publish() expects at most 7 arguments, 8 given',
         );
         $this->refused(
             false, 'push_position', [1], ArgumentCountError::class, 'push_position() expects exactly 0 arguments, 1 given',
@@ -295,7 +297,7 @@ final class ArgumentsTest extends TestCase
     public function wrongValues(): iterable
     {
         foreach (['push_publish', 'push_publish_async'] as $publish) {
-            foreach ([3 => 'event', 4 => 'event_id'] as $number => $parameter) {
+            foreach ([3 => 'event', 4 => 'event_id', 7 => 'dedupe'] as $number => $parameter) {
                 foreach ([
                     '' => 'must not be empty',
                     "a\nb" => 'must not contain line breaks',

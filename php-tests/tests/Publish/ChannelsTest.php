@@ -112,6 +112,18 @@ final class ChannelsTest extends TestCase
         self::assertSame('long', self::stored($channel)->body);
     }
 
+    public function testAKeyPublishesOncePerChannel(): void
+    {
+        [$channel, $other] = [self::channel(), self::channel()];
+        $first = push_publish($channel, 'one', dedupe: 'order-7');
+        self::assertEquals($first, push_publish($channel, 'again', dedupe: 'order-7'));
+        push_publish_async($channel, 'once more', dedupe: 'order-7');
+        self::assertSame(2, push_publish($channel, ' two', dedupe: 'order-8')->id);
+        self::assertSame(1, push_publish($other, 'elsewhere', dedupe: 'order-7')->id);
+        self::assertSame(3, push_publish($channel, ' three')->id);
+        self::assertSame('one two three', self::stored($channel)->body);
+    }
+
     public function testStatus(): void
     {
         $status = push_status();
