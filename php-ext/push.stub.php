@@ -10,6 +10,16 @@
  * - Push\Exception\Timeout: the hub did not answer within push.timeout, the outcome is open. For a short time further
  *   calls of this process fail at once, so that a stopped hub does not cost a request more than one time-out.
  *
+ * push.on_unavailable (throw or warn, also by ini_set()) says what push_publish_async() does without a hub: with warn it
+ * raises an E_WARNING and returns, the message is lost. All other functions throw, whatever is set: their callers need the
+ * answer, and null, false, 0, "" or [] would each be an answer that no hub gave. Publish after the commit and catch:
+ *
+ *     try {
+ *         push_publish($channel, $data, dedupe: "order-$id");
+ *     } catch (Push\Exception\PushException $e) {
+ *         $logger->warning($e->getMessage());     // the page goes on without live news
+ *     }
+ *
  * A channel name is 1 to max_channel_id_length bytes of UTF-8 without NUL and "/"; "ALL" and names with "*" are reserved.
  */
 
@@ -38,7 +48,7 @@ namespace {
 
     /**
      * Publishes without waiting for the hub: the message is in memory that outlives this process. What the hub itself
-     * would refuse is not heard of.
+     * would refuse is not heard of. Where push.on_unavailable is warn, HubUnavailable and Timeout are an E_WARNING.
      *
      * @param non-empty-string $channel
      * @param mixed $data As for push_publish().
@@ -53,6 +63,21 @@ namespace {
      * @throws Push\Exception\Timeout There was no room for the message for as long as push.timeout.
      */
     function push_publish_async(string $channel, mixed $data, ?string $event = null, ?string $event_id = null, ?int $ttl = null, bool $store = true, ?string $dedupe = null): void {}
+
+    /**
+     * Publishes many messages in this order with one call of the hub. All are checked first: when one is refused, none is
+     * published. Together they may have 16 MiB.
+     *
+     * @param array<Push\Message> $messages The keys do not matter. What a message has of $id, $position and $time neither.
+     * @return list<Push\Published> In the order of the messages.
+     *
+     * @throws Push\Exception\EncodingError
+     * @throws Push\Exception\PayloadTooLarge One of them is longer than max_message_size, or all together are too long.
+     * @throws Push\Exception\LimitExceeded
+     * @throws Push\Exception\HubUnavailable
+     * @throws Push\Exception\Timeout
+     */
+    function push_publish_many(array $messages): array {}
 
     /**
      * The same as push_create_channel(). With push.short_names=Off this name is left to others.
@@ -100,6 +125,17 @@ namespace {
     function push_delete_channel(string $channel, ?string $message = null): bool {}
 
     /**
+     * Drops the stored messages of a channel. Its subscribers stay and are told nothing, its numbers go on.
+     *
+     * @param non-empty-string $channel
+     * @return int<0, max> How many there were; 0 also without such a channel.
+     *
+     * @throws Push\Exception\HubUnavailable
+     * @throws Push\Exception\Timeout
+     */
+    function push_clear_channel(string $channel): int {}
+
+    /**
      * Counters of a channel.
      *
      * @param non-empty-string $channel
@@ -109,6 +145,38 @@ namespace {
      * @throws Push\Exception\Timeout
      */
     function push_channel_info(string $channel): ?Push\ChannelInfo {}
+
+    /**
+     * Counters of the channels, page by page in the order of their names (by bytes).
+     *
+     *     for ($after = null; $page = push_channels('room-', after: $after); $after = end($page)->name) { ... }
+     *
+     * @param string $prefix What the names begin with.
+     * @param int<1, 10000> $limit
+     * @param ?string $after The last name of the page before.
+     * @return list<Push\ChannelInfo>
+     *
+     * @throws Push\Exception\HubUnavailable
+     * @throws Push\Exception\Timeout
+     */
+    function push_channels(string $prefix = '', int $limit = 1000, ?string $after = null): array {}
+
+    /**
+     * The stored messages of a channel, oldest first, page by page. A page has at most $limit messages and, unless it has
+     * only one, at most 4 MiB of them: the history is read when a page is empty.
+     *
+     *     for ($after = null; $page = push_history($channel, $after); $after = end($page)->position) { ... }
+     *
+     * @param non-empty-string $channel
+     * @param ?non-empty-string $after A position: of the last message of the page before, of push_position(), of a
+     *     subscriber. null: from the oldest one.
+     * @param int<1, 10000> $limit
+     * @return list<Push\Message> Empty also without such a channel.
+     *
+     * @throws Push\Exception\HubUnavailable
+     * @throws Push\Exception\Timeout
+     */
+    function push_history(string $channel, ?string $after = null, int $limit = 100): array {}
 
     /**
      * The position of the newest message of all channels: "from here on", for a page that reads its history next.
@@ -150,6 +218,45 @@ namespace Push {
         public string $position;
         /** Subscriptions open on the channel at that moment. */
         public int $subscribers;
+
+        /** For what var_export() wrote. */
+        public static function __set_state(array $array): Published {}
+    }
+
+    /** A message to publish with others, or one read from a channel's history. */
+    final readonly class Message
+    {
+        /** @var non-empty-string */
+        public string $channel;
+        /** As given; from the history a string, or the value that the JSON stands for, objects as arrays. */
+        public mixed $data;
+        public ?string $event;
+        public ?string $event_id;
+        /** Not known of a message from the history. */
+        public ?int $ttl;
+        public bool $store;
+        /** Not known of a message from the history. */
+        public ?string $dedupe;
+        /** From the history: the channel's number of it. */
+        public ?int $id;
+        /** From the history: its place in the order over all channels. */
+        public ?string $position;
+        /** From the history: when it was published, in seconds since 1970. */
+        public ?int $time;
+
+        /**
+         * All as for push_publish(). Data other than a string is encoded when it is published.
+         *
+         * @param non-empty-string $channel
+         * @param ?non-empty-string $event
+         * @param ?non-empty-string $event_id
+         * @param ?positive-int $ttl
+         * @param ?non-empty-string $dedupe
+         */
+        public function __construct(string $channel, mixed $data, ?string $event = null, ?string $event_id = null, ?int $ttl = null, bool $store = true, ?string $dedupe = null) {}
+
+        /** For what var_export() wrote. */
+        public static function __set_state(array $array): Message {}
     }
 
     /** A channel's counters at one moment. */
@@ -168,6 +275,9 @@ namespace Push {
         public ?int $ttl;
         /** Position of its newest message, "0.0" before the first. */
         public string $position;
+
+        /** For what var_export() wrote. */
+        public static function __set_state(array $array): ChannelInfo {}
     }
 
 }

@@ -3,15 +3,34 @@
 //! Limits are the core's. What a hub configures tighter (`max_message_size`, `max_channel_id_length`) the hub refuses, and
 //! its answer is worded here as if this process had looked.
 
-use push_core::call::Status;
+use std::borrow::Cow;
+
+use push_core::call::{MAX_BATCH, Status};
 use push_core::channel::{ChannelInfo, ChannelName, Forbidden, InvalidName, MAX_NAME};
 use push_core::error::Error;
-use push_core::message::{MAX_EVENT, Published};
+use push_core::message::{InvalidPosition, MAX_EVENT, Position, Published};
 
-use crate::zend::{Args, Class, Failure, StringOrInt, Type, Value};
+use crate::message;
+use crate::zend::{
+    Args, Class, Failure, Function, Handler, MethodFlags, Outcome, Param, Property, StringOrInt, Type, Value, handler,
+};
 
-pub(crate) static PUBLISHED: Class = Class::new("Push\\Published");
-pub(crate) static CHANNEL_INFO: Class = Class::new("Push\\ChannelInfo");
+pub(crate) static PUBLISHED: Class = Class::with(
+    "Push\\Published",
+    &[Property::new("id", Type::Int), Property::new("position", Type::String), Property::new("subscribers", Type::Int)],
+);
+pub(crate) static CHANNEL_INFO: Class = Class::with(
+    "Push\\ChannelInfo",
+    &[
+        Property::new("name", Type::String),
+        Property::new("published", Type::Int),
+        Property::new("stored", Type::Int),
+        Property::new("subscribers", Type::Int),
+        Property::nullable("owner", Type::String),
+        Property::nullable("ttl", Type::Int),
+        Property::new("position", Type::String),
+    ],
+);
 
 static PUSH_EXCEPTION: Class = Class::new("Push\\Exception\\PushException");
 static HUB_UNAVAILABLE: Class = Class::new("Push\\Exception\\HubUnavailable");
@@ -36,20 +55,25 @@ pub(crate) fn register_classes() -> Result<(), String> {
     ] {
         class.register_exception(|| PUSH_EXCEPTION.entry())?;
     }
-    PUBLISHED.register_value(&[
-        ("id", Type::Int, false),
-        ("position", Type::String, false),
-        ("subscribers", Type::Int, false),
-    ])?;
-    CHANNEL_INFO.register_value(&[
-        ("name", Type::String, false),
-        ("published", Type::Int, false),
-        ("stored", Type::Int, false),
-        ("subscribers", Type::Int, false),
-        ("owner", Type::String, true),
-        ("ttl", Type::Int, true),
-        ("position", Type::String, false),
-    ])
+    PUBLISHED.register_value(&[restorer(&PUBLISHED, handler!(restore_published, 1, 1))])?;
+    CHANNEL_INFO.register_value(&[restorer(&CHANNEL_INFO, handler!(restore_channel_info, 1, 1))])?;
+    message::register()
+}
+
+/// The method that takes back what `var_export()` wrote.
+pub(crate) fn restorer(class: &'static Class, handler: Handler) -> (Function, MethodFlags) {
+    const PARAMS: &[Param] = &[Param::required(c"array", Type::Array)];
+    let restorer =
+        Function { name: c"__set_state", handler, params: PARAMS, returns: Type::Object(class), returns_null: false };
+    (restorer, MethodFlags::Static)
+}
+
+fn restore_published(args: &Args<'_>) -> Outcome {
+    args.restore(&PUBLISHED)
+}
+
+fn restore_channel_info(args: &Args<'_>) -> Outcome {
+    args.restore(&CHANNEL_INFO)
 }
 
 /// A `Push\Published`; the fields stand in the order in which they are registered.
@@ -92,31 +116,65 @@ pub(crate) fn status(status: Status) -> Value {
 
 /// A channel's name.
 pub(crate) fn channel<'a>(args: &Args<'a>, number: u32) -> Result<&'a str, Failure> {
-    name(args.string(number)?, number)
+    check_name(args.string(number)?).map_err(|text| Failure::Argument(number, text))
 }
 
 /// A channel's name that may be left out.
 pub(crate) fn nullable_channel<'a>(args: &Args<'a>, number: u32) -> Result<Option<&'a str>, Failure> {
-    args.nullable_string(number)?.map(|bytes| name(bytes, number)).transpose()
+    let name = args.nullable_string(number)?.map(check_name).transpose();
+    name.map_err(|text| Failure::Argument(number, text))
 }
 
-fn name(bytes: &[u8], number: u32) -> Result<&str, Failure> {
-    ChannelName::check(bytes, MAX_NAME).map_err(|invalid| invalid_name(&invalid, number))
+/// What is wrong with a channel's name, as the end of a sentence.
+pub(crate) fn check_name(bytes: &[u8]) -> Result<&str, Cow<'static, str>> {
+    ChannelName::check(bytes, MAX_NAME).map_err(|invalid| wrong_name(&invalid))
+}
+
+/// A text to compare with names of channels.
+pub(crate) fn text(bytes: &[u8], number: u32) -> Result<&str, Failure> {
+    match std::str::from_utf8(bytes) {
+        Err(_) => Err(Failure::Argument(number, "must be valid UTF-8".into())),
+        Ok(text) if text.len() > MAX_NAME => Err(Failure::Argument(number, too_long(text, MAX_NAME))),
+        Ok(text) => Ok(text),
+    }
 }
 
 /// An event's name or id, or a dedupe key: one line of text.
 pub(crate) fn nullable_line<'a>(args: &Args<'a>, number: u32) -> Result<Option<&'a str>, Failure> {
-    let Some(bytes) = args.nullable_string(number)? else { return Ok(None) };
-    let refused = |text| Err(Failure::Argument(number, text));
+    let line = args.nullable_string(number)?.map(check_line).transpose();
+    line.map_err(|text| Failure::Argument(number, text))
+}
+
+/// What is wrong with such a line, as the end of a sentence.
+pub(crate) fn check_line(bytes: &[u8]) -> Result<&str, Cow<'static, str>> {
     match std::str::from_utf8(bytes) {
-        Err(_) => refused("must be valid UTF-8".into()),
-        Ok("") => refused("must not be empty".into()),
-        Ok(line) if line.len() > MAX_EVENT => {
-            refused(format!("must not be longer than {MAX_EVENT} bytes, {} bytes given", line.len()).into())
-        }
-        Ok(line) if line.contains(['\r', '\n']) => refused("must not contain line breaks".into()),
-        Ok(line) if line.contains('\0') => refused("must not contain any null bytes".into()),
-        Ok(line) => Ok(Some(line)),
+        Err(_) => Err("must be valid UTF-8".into()),
+        Ok("") => Err("must not be empty".into()),
+        Ok(line) if line.len() > MAX_EVENT => Err(too_long(line, MAX_EVENT)),
+        Ok(line) if line.contains(['\r', '\n']) => Err("must not contain line breaks".into()),
+        Ok(line) if line.contains('\0') => Err("must not contain any null bytes".into()),
+        Ok(line) => Ok(line),
+    }
+}
+
+fn too_long(text: &str, limit: usize) -> Cow<'static, str> {
+    format!("must not be longer than {limit} bytes, {} bytes given", text.len()).into()
+}
+
+/// The position after which to read; without one, everything.
+pub(crate) fn nullable_position(args: &Args<'_>, number: u32) -> Result<Position, Failure> {
+    let Some(bytes) = args.nullable_string(number)? else { return Ok(Position::START) };
+    let position = std::str::from_utf8(bytes).map_err(|_| InvalidPosition).and_then(str::parse);
+    let wrong = |_| Failure::Argument(number, "must be two numbers <time>.<tag>, as in 1767225600.3".into());
+    position.map_err(wrong)
+}
+
+/// How many to list.
+pub(crate) fn limit(args: &Args<'_>, number: u32, default: u32) -> Result<u32, Failure> {
+    const MOST: u32 = 10_000;
+    match u32::try_from(args.int_or(number, default.into())?) {
+        Ok(limit) if (1..=MOST).contains(&limit) => Ok(limit),
+        _ => Err(Failure::Argument(number, format!("must be between 1 and {MOST}").into())),
     }
 }
 
@@ -151,17 +209,20 @@ impl User<'_> {
 
 /// Seconds or a number of messages: from 1.
 pub(crate) fn nullable_positive(args: &Args<'_>, number: u32) -> Result<Option<u32>, Failure> {
-    let Some(value) = args.nullable_int(number)? else { return Ok(None) };
-    match u32::try_from(value) {
-        Ok(value) if value > 0 => Ok(Some(value)),
-        _ => Err(Failure::Argument(number, format!("must be between 1 and {}", u32::MAX).into())),
-    }
+    let value = args.nullable_int(number)?.map(check_positive).transpose();
+    value.map_err(|text| Failure::Argument(number, text))
+}
+
+/// What is wrong with such a number, as the end of a sentence.
+pub(crate) fn check_positive(value: i64) -> Result<u32, Cow<'static, str>> {
+    let wrong = || format!("must be between 1 and {}", u32::MAX).into();
+    u32::try_from(value).ok().filter(|value| *value > 0).ok_or_else(wrong)
 }
 
 /// What the core's refusal is in PHP; `name` is the number of the argument with the channel's name.
 pub(crate) fn failure(error: Error, name: u32) -> Failure {
     let class = match &error {
-        Error::InvalidName(invalid) => return invalid_name(invalid, name),
+        Error::InvalidName(invalid) => return Failure::Argument(name, wrong_name(invalid)),
         Error::InvalidArgument(text) => return Failure::Value(text.clone()),
         Error::TooLarge { .. } => &PAYLOAD_TOO_LARGE,
         Error::LimitExceeded(_) => &LIMIT_EXCEEDED,
@@ -173,8 +234,8 @@ pub(crate) fn failure(error: Error, name: u32) -> Failure {
     Failure::Exception(class, error.code(), error.to_string())
 }
 
-fn invalid_name(invalid: &InvalidName, number: u32) -> Failure {
-    let text = match invalid {
+fn wrong_name(invalid: &InvalidName) -> Cow<'static, str> {
+    match invalid {
         InvalidName::Empty => "must not be empty".into(),
         InvalidName::TooLong { len, limit } => {
             format!("must not be longer than {limit} bytes (max_channel_id_length), {len} bytes given").into()
@@ -183,6 +244,19 @@ fn invalid_name(invalid: &InvalidName, number: u32) -> Failure {
         InvalidName::Forbidden(Forbidden::Nul) => "must not contain any null bytes".into(),
         InvalidName::Forbidden(Forbidden::Slash) => "must not contain \"/\", which separates channels in URLs".into(),
         InvalidName::NotUtf8 => "must be valid UTF-8".into(),
-    };
-    Failure::Argument(number, text)
+    }
+}
+
+/// The same for a batch, whose messages are in the first argument.
+pub(crate) fn batch_failure(error: Error) -> Failure {
+    match error {
+        Error::InvalidName(invalid) => {
+            Failure::Argument(1, format!("$channel of an element {}", wrong_name(&invalid)).into())
+        }
+        Error::TooLarge { len, limit } if limit == MAX_BATCH as u64 => {
+            let text = format!("the messages have {len} bytes together, at most {limit} go out at once");
+            Failure::Exception(&PAYLOAD_TOO_LARGE, error.code(), text)
+        }
+        error => failure(error, 1),
+    }
 }

@@ -9,17 +9,9 @@ use push_core::message::{Kind, NewMessage};
 
 use crate::convert::{self, User, failure};
 use crate::hub;
+use crate::ini;
+use crate::message::{self, Batch};
 use crate::zend::{Args, Data, Failure, Function, Outcome, Param, Type, Value, handler};
-
-const PUBLISH: &[Param] = &[
-    Param::required(c"channel", Type::String),
-    Param::required(c"data", Type::Mixed),
-    Param::nullable(c"event", Type::String),
-    Param::nullable(c"event_id", Type::String),
-    Param::nullable(c"ttl", Type::Int),
-    Param::optional(c"store", Type::Bool, c"true"),
-    Param::nullable(c"dedupe", Type::String),
-];
 
 const CREATE: &[Param] = &[
     Param::nullable(c"user", Type::IntOrString),
@@ -37,15 +29,22 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     Function {
         name: c"push_publish",
         handler: handler!(publish, 2, 7),
-        params: PUBLISH,
+        params: message::PARAMS,
         returns: Type::Object(&convert::PUBLISHED),
         returns_null: false,
     },
     Function {
         name: c"push_publish_async",
         handler: handler!(publish_async, 2, 7),
-        params: PUBLISH,
+        params: message::PARAMS,
         returns: Type::Void,
+        returns_null: false,
+    },
+    Function {
+        name: c"push_publish_many",
+        handler: handler!(publish_many, 1, 1),
+        params: &[Param::required(c"messages", Type::Array)],
+        returns: Type::Array,
         returns_null: false,
     },
     Function {
@@ -70,11 +69,40 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         returns_null: false,
     },
     Function {
+        name: c"push_clear_channel",
+        handler: handler!(clear_channel, 1, 1),
+        params: &[Param::required(c"channel", Type::String)],
+        returns: Type::Int,
+        returns_null: false,
+    },
+    Function {
         name: c"push_channel_info",
         handler: handler!(channel_info, 1, 1),
         params: &[Param::required(c"channel", Type::String)],
         returns: Type::Object(&convert::CHANNEL_INFO),
         returns_null: true,
+    },
+    Function {
+        name: c"push_channels",
+        handler: handler!(channels, 0, 3),
+        params: &[
+            Param::optional(c"prefix", Type::String, c"''"),
+            Param::optional(c"limit", Type::Int, c"1000"),
+            Param::nullable(c"after", Type::String),
+        ],
+        returns: Type::Array,
+        returns_null: false,
+    },
+    Function {
+        name: c"push_history",
+        handler: handler!(history, 1, 3),
+        params: &[
+            Param::required(c"channel", Type::String),
+            Param::nullable(c"after", Type::String),
+            Param::optional(c"limit", Type::Int, c"100"),
+        ],
+        returns: Type::Array,
+        returns_null: false,
     },
     Function {
         name: c"push_position",
@@ -104,19 +132,13 @@ fn with_message<T>(
     args: &Args<'_>,
     send: impl FnOnce(&str, &NewMessage<'_>) -> Result<T, Error>,
 ) -> Result<T, Failure> {
-    let channel = convert::channel(args, 1)?;
-    let event = convert::nullable_line(args, 3)?;
-    let event_id = convert::nullable_line(args, 4)?;
-    let ttl = convert::nullable_positive(args, 5)?;
-    let store = args.bool_or(6, true)?;
-    let dedupe = convert::nullable_line(args, 7)?;
+    let (channel, options) = message::read(args)?;
     let data = args.data(2, &convert::ENCODING_ERROR)?;
     let (payload, kind) = match &data {
         Data::Bytes(bytes) => (*bytes, Kind::Bytes),
         Data::Json(text) => (&**text, Kind::Json),
     };
-    let message = NewMessage { payload, kind, event, event_id, ttl, store, dedupe };
-    send(channel, &message).map_err(|error| failure(error, 1))
+    send(channel, &NewMessage { payload, kind, ..options }).map_err(|error| failure(error, 1))
 }
 
 fn publish(args: &Args<'_>) -> Outcome {
@@ -125,8 +147,28 @@ fn publish(args: &Args<'_>) -> Outcome {
 }
 
 fn publish_async(args: &Args<'_>) -> Outcome {
-    with_message(args, |channel, message| hub::with_client(|client| client.publish_async(channel, message)))?;
-    Ok(Value::Null)
+    let unheard = with_message(args, |channel, message| {
+        match hub::with_client(|client| client.publish_async(channel, message)) {
+            // Of all calls this one has nothing to return, so it alone can do without a hub.
+            Err(error @ (Error::HubUnavailable(_) | Error::Timeout { .. } | Error::Incompatible { .. }))
+                if ini::warns() =>
+            {
+                Ok(Some(error))
+            }
+            sent => sent.map(|()| None),
+        }
+    })?;
+    unheard.map_or(Ok(Value::Null), |error| Err(Failure::Warning(error.to_string())))
+}
+
+fn publish_many(args: &Args<'_>) -> Outcome {
+    let batch = Batch::read(args)?;
+    let messages = batch.messages()?;
+    if messages.is_empty() {
+        return Ok(Value::List(Vec::new()));
+    }
+    let sent = hub::with_client(|client| client.publish_many(messages)).map_err(convert::batch_failure)?;
+    Ok(Value::List(sent.into_iter().map(convert::published).collect()))
 }
 
 fn create_channel(args: &Args<'_>) -> Outcome {
@@ -147,10 +189,32 @@ fn delete_channel(args: &Args<'_>) -> Outcome {
     existed.map(Value::Bool).map_err(|error| failure(error, 1))
 }
 
+fn clear_channel(args: &Args<'_>) -> Outcome {
+    let channel = convert::channel(args, 1)?;
+    let count = hub::with_client(|client| client.clear_channel(channel));
+    count.map(Value::count).map_err(|error| failure(error, 1))
+}
+
 fn channel_info(args: &Args<'_>) -> Outcome {
     let channel = convert::channel(args, 1)?;
     let info = hub::with_client(|client| client.channel_info(channel)).map_err(|error| failure(error, 1))?;
     Ok(Value::nullable(info, convert::channel_info))
+}
+
+fn channels(args: &Args<'_>) -> Outcome {
+    let prefix = convert::text(args.string_or_empty(1)?, 1)?;
+    let limit = convert::limit(args, 2, 1000)?;
+    let after = convert::text(args.nullable_string(3)?.unwrap_or_default(), 3)?;
+    let page = hub::with_client(|client| client.channels(prefix, after, limit)).map_err(|error| failure(error, 0))?;
+    Ok(Value::List(page.into_iter().map(convert::channel_info).collect()))
+}
+
+fn history(args: &Args<'_>) -> Outcome {
+    let channel = convert::channel(args, 1)?;
+    let after = convert::nullable_position(args, 2)?;
+    let limit = convert::limit(args, 3, 100)?;
+    let page = hub::with_client(|client| client.history(channel, after, limit)).map_err(|error| failure(error, 1))?;
+    Ok(Value::List(page.into_iter().map(|message| message::stored(channel, message)).collect()))
 }
 
 fn position(_: &Args<'_>) -> Outcome {

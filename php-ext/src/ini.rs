@@ -1,8 +1,8 @@
 //! INI entries and the configuration they give.
 //!
 //! Each key of the core's `Config` is `push.<key>`; beside them stand `push.config` (a TOML file, which the entries
-//! override), `push.hub` and `push.short_names`. All are SYSTEM except `push.timeout`, which a script may set for its own
-//! calls. An empty entry is not set, except that PHP turns `Off` and `none` into an empty text: given in a file or by
+//! override), `push.hub`, `push.short_names` and `push.on_unavailable`. All are SYSTEM except the last and `push.timeout`,
+//! which a script may set for its own calls. An empty entry is not set, except that PHP turns `Off` and `none` into an empty text: given in a file or by
 //! `-d`, that text is offered to the key, and only one that has no such value ignores it.
 
 use std::ffi::c_int;
@@ -27,9 +27,10 @@ pub(crate) fn register(module: c_int) {
             IniEntry::system("push.config", c""),
             IniEntry::system("push.hub", c""),
             IniEntry::system("push.short_names", c"1"),
+            IniEntry::changeable("push.on_unavailable", c"throw", on_unavailable_changed),
         ];
         entries.extend(Config::keys().iter().map(|key| match key.name {
-            "timeout" => IniEntry::changeable("push.timeout", timeout_changed),
+            "timeout" => IniEntry::changeable("push.timeout", c"", timeout_changed),
             name => IniEntry::system(format!("push.{name}"), c""),
         }));
         entries
@@ -45,6 +46,29 @@ fn timeout_changed(text: &str, at_start: bool) -> bool {
         GLOBALS.get().timeout.set(timeout);
     }
     accepted
+}
+
+/// As [`timeout_changed`].
+fn on_unavailable_changed(text: &str, at_start: bool) -> bool {
+    let warns = parse_on_unavailable(text);
+    if let Some(warns) = warns {
+        GLOBALS.get().warns.set(warns);
+    }
+    warns.is_some() || at_start
+}
+
+/// Whether a missing hub is a warning where that is possible.
+fn parse_on_unavailable(text: &str) -> Option<bool> {
+    match text {
+        "throw" | "" => Some(false),
+        "warn" => Some(true),
+        _ => None,
+    }
+}
+
+/// `push.on_unavailable`, as it is set now.
+pub(crate) fn warns() -> bool {
+    GLOBALS.get().warns.get()
 }
 
 fn parse_timeout(text: &str) -> Option<Duration> {
@@ -66,6 +90,10 @@ pub(crate) fn load() -> Result<Config, String> {
             None if zend::ini_given(&name) => drop(config.set(key.name, "")),
             None => {}
         }
+    }
+    let on_unavailable = zend::ini("push.on_unavailable").unwrap_or_default();
+    if parse_on_unavailable(&on_unavailable).is_none() {
+        return Err(format!("push.on_unavailable = \"{on_unavailable}\": allowed is throw or warn"));
     }
     config.check().map_err(|error| error.to_string())?;
     Ok(config)

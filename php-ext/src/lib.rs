@@ -9,6 +9,7 @@ mod convert;
 mod functions;
 mod hub;
 mod ini;
+mod message;
 #[allow(unsafe_code, reason = "the layer over the Zend API")]
 mod zend;
 
@@ -27,6 +28,7 @@ pub struct Globals {
     outcome: zend::Parked,
     client: Cell<Option<Client>>,
     timeout: Cell<Option<Duration>>,
+    warns: Cell<bool>,
 }
 
 impl ModuleGlobal for Globals {}
@@ -52,7 +54,12 @@ pub extern "C" fn get_module() -> *mut ModuleEntry {
 }
 
 /// MINIT.
-extern "C" fn startup(_: c_int, module: c_int) -> c_int {
+extern "C" fn startup(type_: c_int, module: c_int) -> c_int {
+    if type_ == zend::MODULE_TEMPORARY {
+        // It would go with the request, and the rings of its process with it. PHP ends the script after this.
+        zend::warn_at_start("push: dl() cannot load it; put extension=push into php.ini");
+        return zend::FAILURE;
+    }
     // Ours alone: another extension written in Rust has its own. The default hook's backtrace costs 140 ms.
     std::panic::set_hook(Box::new(|panic| eprintln!("push: internal error: {panic}")));
     let started = catch_unwind(AssertUnwindSafe(|| {

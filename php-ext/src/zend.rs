@@ -17,10 +17,12 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use ext_php_rs::args::{ArgInfo, ArgInfoTables};
+use ext_php_rs::boxed::ZBox;
 use ext_php_rs::builders::ClassBuilder;
 use ext_php_rs::ffi;
+pub(crate) use ext_php_rs::flags::MethodFlags;
 use ext_php_rs::flags::{ClassFlags, DataType, IniEntryPermission, PropertyFlags};
-use ext_php_rs::types::{ZendStr, Zval};
+use ext_php_rs::types::{ZendHashTable, ZendObject, ZendStr, Zval};
 use ext_php_rs::zend::{ClassEntry, ExecuteData, FunctionEntry, IniEntryDef, ZendType, ce, run_handler};
 
 use crate::GLOBALS;
@@ -30,6 +32,10 @@ pub(crate) const SUCCESS: c_int = 0;
 /// What `zend_result` calls failure.
 pub(crate) const FAILURE: c_int = -1;
 
+/// How long what is registered in MINIT lives, unless `dl()` loaded the module.
+const MODULE_PERSISTENT: c_int = 1;
+/// What MINIT is told when `dl()` loaded the module.
+pub(crate) const MODULE_TEMPORARY: c_int = 2;
 /// `ZEND_ACC_READONLY`, which ext-php-rs does not bind.
 const READONLY: u32 = 1 << 7;
 
@@ -66,6 +72,21 @@ unsafe extern "C" {
         type_: ZendType,
     ) -> *mut c_void;
 
+    fn zend_register_functions(
+        class: *mut ClassEntry,
+        functions: *const FunctionEntry,
+        table: *mut ffi::HashTable,
+        type_: c_int,
+    ) -> c_int;
+    fn zend_clear_exception();
+    fn php_json_decode_ex(
+        target: *mut Zval,
+        text: *const c_char,
+        len: usize,
+        options: ffi::zend_long,
+        depth: ffi::zend_long,
+    ) -> c_int;
+
     fn zend_error(level: c_int, format: *const c_char, ...);
     fn zend_ini_string_ex(name: *const c_char, len: usize, original: c_int, exists: *mut bool) -> *mut c_char;
     fn cfg_get_entry(name: *const c_char, len: usize) -> *mut Zval;
@@ -75,6 +96,8 @@ unsafe extern "C" {
 /// The type of a parameter, a result or a property, as Reflection shows it.
 #[derive(Clone, Copy)]
 pub(crate) enum Type {
+    /// Of a constructor's result.
+    None,
     Mixed,
     Void,
     Bool,
@@ -93,6 +116,7 @@ impl Type {
             ZendType::empty_from_type(type_, false, false, nullable).unwrap_or_else(|| ZendType::empty(false, false))
         };
         match self {
+            Self::None => ZendType::empty(false, false),
             Self::Mixed => plain(DataType::Mixed),
             Self::Void => plain(DataType::Void),
             Self::Bool => plain(DataType::Bool),
@@ -107,6 +131,34 @@ impl Type {
             }
             Self::Object(class) => plain(DataType::object(class.name)),
         }
+    }
+
+    /// Whether a property of this type may hold the value as it is.
+    fn holds(self, value: &Zval) -> bool {
+        match self {
+            Self::Mixed => true,
+            Self::Bool => value.is_bool(),
+            Self::Int => value.is_long(),
+            Self::String => value.is_string(),
+            Self::None | Self::Void | Self::Float | Self::Array | Self::IntOrString | Self::Object(_) => false,
+        }
+    }
+}
+
+/// A readonly property.
+pub(crate) struct Property {
+    name: &'static str,
+    type_: Type,
+    nullable: bool,
+}
+
+impl Property {
+    pub(crate) const fn new(name: &'static str, type_: Type) -> Self {
+        Self { name, type_, nullable: false }
+    }
+
+    pub(crate) const fn nullable(name: &'static str, type_: Type) -> Self {
+        Self { name, type_, nullable: true }
     }
 }
 
@@ -155,6 +207,12 @@ pub(crate) struct Function {
 impl Function {
     fn required(&self) -> usize {
         self.params.iter().take_while(|param| param.default.is_none()).count()
+    }
+
+    /// A public method.
+    fn method(&self, flags: MethodFlags) -> (FunctionEntry, Box<[ArgInfo]>) {
+        let (entry, infos) = self.entry();
+        (FunctionEntry { flags: (MethodFlags::Public | flags).bits(), ..entry }, infos)
     }
 
     /// The engine's description of it, and the table that it points into and that must live as long.
@@ -224,7 +282,15 @@ pub(crate) fn enter(
             unsafe { zend_wrong_parameters_count_error(*allowed.start(), *allowed.end()) };
             return;
         }
-        let outcome = GLOBALS.get().outcome.park(function(&Args { frame, count }));
+        let args = Args { frame, count, result: ptr::from_mut(result) };
+        let outcome = GLOBALS.get().outcome.park(function(&args));
+        if let Err(Failure::Warning(text)) = outcome {
+            let text = terminated(text);
+            // Before the warning: its handler may call us.
+            GLOBALS.get().outcome.clear();
+            warn(&text);
+            return;
+        }
         match outcome {
             Ok(value) => value.write(result),
             Err(failure) => failure.throw(),
@@ -257,11 +323,17 @@ impl Parked {
 /// A value for PHP, still in Rust's hands.
 pub(crate) enum Value {
     Null,
+    /// The result stands already where PHP looks for it.
+    Delivered,
     Bool(bool),
     Int(i64),
     Text(String),
+    Bytes(Vec<u8>),
+    /// The value that the JSON text stands for, objects as arrays; the text itself when it is none.
+    Json(Vec<u8>),
     Object(&'static Class, Vec<Value>),
     Array(Vec<(&'static CStr, Value)>),
+    List(Vec<Value>),
 }
 
 impl Value {
@@ -278,11 +350,26 @@ impl Value {
     fn write(&self, target: &mut Zval) {
         match self {
             Self::Null => target.set_null(),
+            Self::Delivered => {}
             Self::Bool(value) => target.set_bool(*value),
             Self::Int(value) => target.set_long(*value),
             Self::Text(text) => target.set_zend_string(ZendStr::new(text, false)),
+            Self::Bytes(bytes) => target.set_zend_string(ZendStr::new(bytes, false)),
+            Self::Json(text) => {
+                target.set_zend_string(ZendStr::new(text, false));
+                decode(target);
+            }
+            Self::List(values) => {
+                let mut table = ZendHashTable::with_capacity(size(values.len()));
+                for value in values {
+                    let mut slot = Zval::new();
+                    value.write(&mut slot);
+                    append(&mut table, slot);
+                }
+                target.set_hashtable(table);
+            }
             Self::Array(entries) => {
-                let mut table = ext_php_rs::types::ZendHashTable::new();
+                let mut table = ZendHashTable::new();
                 for (key, value) in entries {
                     let mut slot = Zval::new();
                     value.write(&mut slot);
@@ -296,22 +383,27 @@ impl Value {
                 target.set_hashtable(table);
             }
             Self::Object(class, fields) => {
-                // SAFETY: our class is registered, final and without abstract parts, so this makes a plain object whose
-                // table has a slot per declared property; a fresh slot holds nothing that would need releasing.
-                unsafe {
+                // SAFETY: our class is registered, final and without abstract parts, so this makes a plain object.
+                let slots = unsafe {
                     if object_init_ex(&raw mut *target, class.entry_ptr()) != SUCCESS {
                         return;
                     }
-                    let slots = (*target.value.obj).properties_table.as_mut_ptr();
-                    for (number, field) in fields.iter().enumerate() {
-                        let mut value = Zval::new();
-                        field.write(&mut value);
-                        slots.add(number).write(value);
-                    }
+                    class.slots((*target).value.obj)
+                };
+                for (slot, field) in slots.iter_mut().zip(fields) {
+                    field.write(slot);
                 }
             }
         }
     }
+}
+
+/// What a constructor sets a property to.
+pub(crate) enum Field {
+    /// What was given for the argument of this number, which was read as the property's type; without one, null. Only for
+    /// what PHP converts in place, which are strings.
+    Argument(u32),
+    Is(Value),
 }
 
 /// Why a call ends without a value.
@@ -322,6 +414,8 @@ pub(crate) enum Failure {
     Argument(u32, Cow<'static, str>),
     /// A `ValueError` that concerns no single argument.
     Value(String),
+    /// No exception: a warning, and the function returns.
+    Warning(String),
     /// One of our exceptions, with its code.
     Exception(&'static Class, i32, String),
 }
@@ -329,7 +423,8 @@ pub(crate) enum Failure {
 impl Failure {
     fn throw(&self) {
         match self {
-            Self::Thrown => {}
+            // A warning is given by `enter`.
+            Self::Thrown | Self::Warning(_) => {}
             Self::Argument(number, text) => {
                 let text = terminated(text);
                 // SAFETY: inside the call whose argument is wrong; "%s" takes the one terminated text.
@@ -349,10 +444,25 @@ fn throw(class: *mut ClassEntry, text: &str, code: i32) {
     unsafe { ffi::zend_throw_exception(class, text.as_ptr().cast(), code.into()) };
 }
 
+/// An `E_WARNING` of the function that runs. Its handler is PHP code: nothing of ours may be held.
+fn warn(text: &[u8; TEXT]) {
+    // SAFETY: inside a call; "%s" takes the one terminated text.
+    unsafe { ffi::php_error_docref(ptr::null(), ffi::E_WARNING.cast_signed(), c"%s".as_ptr(), text.as_ptr()) };
+}
+
+/// An `Error`, as the engine throws it for what a program must not do.
+fn refuse(text: &str) -> Failure {
+    throw(ptr::from_ref(ce::error()).cast_mut(), text, 0);
+    Failure::Thrown
+}
+
+/// The longest text of ours that PHP gets, with its NUL.
+const TEXT: usize = 1536;
+
 /// `text` with a NUL behind it, on the stack: nothing to free when PHP leaves by a bailout. Ours fit; a name of the
 /// greatest length that is quoted in a text does not always, and loses its end.
-fn terminated(text: &str) -> [u8; 1536] {
-    let mut buffer = [0; 1536];
+fn terminated(text: &str) -> [u8; TEXT] {
+    let mut buffer = [0; TEXT];
     let end = (0..buffer.len()).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     buffer[..end].copy_from_slice(&text.as_bytes()[..end]);
     buffer
@@ -363,6 +473,7 @@ fn terminated(text: &str) -> [u8; 1536] {
 pub(crate) struct Args<'a> {
     frame: &'a ExecuteData,
     count: u32,
+    result: *mut Zval,
 }
 
 impl<'a> Args<'a> {
@@ -392,6 +503,12 @@ impl<'a> Args<'a> {
         given.map(|slot| self.read_string(number, Some(slot), c"?string")).transpose()
     }
 
+    /// `string = ''`.
+    pub(crate) fn string_or_empty(&self, number: u32) -> Result<&'a [u8], Failure> {
+        let slot = self.slot(number);
+        slot.map_or(Ok(&[]), |slot| self.read_string(number, Some(slot), c"string"))
+    }
+
     fn read_string(&self, number: u32, slot: Option<*mut Zval>, expected: &CStr) -> Result<&'a [u8], Failure> {
         let slot = slot.ok_or(Failure::Thrown)?;
         let mut string = ptr::null_mut();
@@ -408,18 +525,26 @@ impl<'a> Args<'a> {
 
     /// `?int = null`.
     pub(crate) fn nullable_int(&self, number: u32) -> Result<Option<i64>, Failure> {
-        let Some(slot) = self.given(number) else { return Ok(None) };
+        self.given(number).map(|slot| self.read_int(number, slot, c"?int")).transpose()
+    }
+
+    fn read_int(&self, number: u32, slot: *mut Zval, expected: &CStr) -> Result<i64, Failure> {
         let mut value = 0;
         // SAFETY: as in `read_string`.
         unsafe {
             if let Some(long) = (*slot).long() {
-                return Ok(Some(long));
+                return Ok(long);
             }
             if zend_parse_arg_long_slow(slot, &raw mut value, number) {
-                return Ok(Some(value));
+                return Ok(value);
             }
         }
-        Err(wrong_type(number, c"?int", slot))
+        Err(wrong_type(number, expected, slot))
+    }
+
+    /// `int` with this default.
+    pub(crate) fn int_or(&self, number: u32, default: i64) -> Result<i64, Failure> {
+        self.slot(number).map_or(Ok(default), |slot| self.read_int(number, slot, c"int"))
     }
 
     /// `bool` with this default.
@@ -483,6 +608,176 @@ impl<'a> Args<'a> {
             }
         }
     }
+
+    /// `array`, required. It stays as it is until the call ends, whatever PHP code runs meanwhile.
+    fn array(&self, number: u32) -> Result<&'a ZendHashTable, Failure> {
+        let slot = self.slot(number).ok_or(Failure::Thrown)?;
+        // SAFETY: a slot of this call, which owns a share of the array: who writes to it elsewhere gets a copy.
+        unsafe { (*slot).array() }.ok_or_else(|| wrong_type(number, c"array", slot))
+    }
+
+    /// `array` of objects of this final class, required.
+    pub(crate) fn objects(&self, number: u32, class: &'static Class) -> Result<Objects, Failure> {
+        let given = self.array(number)?;
+        let mut held = ZendHashTable::with_capacity(size(given.len()));
+        for (place, value) in given.values().enumerate() {
+            let value = value.dereference();
+            if !value.object().is_some_and(|object| ptr::eq(object.ce, class.entry_ptr())) {
+                return Err(wrong_element(number, class, place, value));
+            }
+            append(&mut held, value.shallow_clone());
+        }
+        Ok(Objects { class, held })
+    }
+
+    /// For a constructor: gives the new object these values, and null for its further properties. An object that has some
+    /// already keeps them, as PHP has it.
+    pub(crate) fn construct<const N: usize>(&self, class: &'static Class, fields: [Field; N]) -> Outcome {
+        // SAFETY: in a constructor `This` is an object of the class.
+        let slots = unsafe { class.slots(self.frame.This.value.obj) };
+        if let Some((property, _)) = class.properties.iter().zip(&*slots).find(|(_, slot)| !undefined(slot)) {
+            return Err(refuse(&format!("Cannot modify readonly property {}::${}", class.name, property.name)));
+        }
+        let missing = std::iter::repeat_with(|| Field::Is(Value::Null));
+        for (slot, field) in slots.iter_mut().zip(fields.into_iter().chain(missing)) {
+            let mut value = Zval::null();
+            match field {
+                Field::Argument(number) => {
+                    // SAFETY: a slot of this call, initialised by the engine.
+                    value = self.slot(number).map_or(value, |slot| unsafe { (*slot).shallow_clone() });
+                }
+                Field::Is(known) => known.write(&mut value),
+            }
+            *slot = value;
+        }
+        Ok(Value::Null)
+    }
+
+    /// `__set_state(array $array)`, for what `var_export()` wrote.
+    pub(crate) fn restore(&self, class: &'static Class) -> Outcome {
+        let state = self.array(1)?;
+        let value = |property: &Property| {
+            let value = state.get(property.name)?.dereference();
+            let fits = property.type_.holds(value) || (property.nullable && value.is_null());
+            fits.then_some(value)
+        };
+        if !class.properties.iter().all(|property| value(property).is_some()) {
+            return Err(refuse(&format!("Invalid serialization data for {} object", class.name)));
+        }
+        // SAFETY: the result's place is the engine's for this call; an object of our class is plain.
+        let slots = unsafe {
+            if object_init_ex(self.result, class.entry_ptr()) != SUCCESS {
+                return Err(Failure::Thrown);
+            }
+            class.slots((*self.result).value.obj)
+        };
+        for (slot, value) in slots.iter_mut().zip(class.properties.iter().filter_map(value)) {
+            *slot = value.shallow_clone();
+        }
+        Ok(Value::Delivered)
+    }
+}
+
+/// Objects of one final class, held so that PHP code that runs meanwhile cannot take them away.
+pub(crate) struct Objects {
+    class: &'static Class,
+    held: ZBox<ZendHashTable>,
+}
+
+impl Objects {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Object<'_>> {
+        // SAFETY: `Args::objects` let in objects of this class only.
+        let fields = |object: &ZendObject| Object(unsafe { &*self.class.slots(ptr::from_ref(object).cast_mut()) });
+        self.held.values().filter_map(Zval::object).map(fields)
+    }
+
+    /// What is to be sent of this property of each: a string as its bytes, anything else as JSON. Runs PHP code.
+    pub(crate) fn payloads(&self, number: usize, encoding_error: &'static Class) -> Result<Payloads, Failure> {
+        let mut texts = ZendHashTable::with_capacity(2 * size(self.held.len()));
+        for object in self.iter() {
+            let value = object.value(number);
+            let json = !value.is_string();
+            let text = if json { self::json(value, encoding_error)?.0 } else { value.shallow_clone() };
+            append(&mut texts, text);
+            append(&mut texts, json.into());
+        }
+        Ok(Payloads(texts))
+    }
+}
+
+/// The properties of one of them, numbered as they are declared. What has no value reads as `None`, as null does.
+#[derive(Clone, Copy)]
+pub(crate) struct Object<'a>(&'a [Zval]);
+
+impl<'a> Object<'a> {
+    /// Whether every property has a value; `unserialize()` makes objects that lack some.
+    pub(crate) fn is_complete(self) -> bool {
+        !self.0.iter().any(undefined)
+    }
+
+    fn value(self, number: usize) -> &'a Zval {
+        self.0[number].dereference()
+    }
+
+    pub(crate) fn string(self, number: usize) -> Option<&'a [u8]> {
+        self.value(number).zend_str().map(ZendStr::as_bytes)
+    }
+
+    pub(crate) fn int(self, number: usize) -> Option<i64> {
+        self.value(number).long()
+    }
+
+    pub(crate) fn bool(self, number: usize) -> Option<bool> {
+        self.value(number).bool()
+    }
+}
+
+/// What is to be sent of each object: in PHP's memory, a text and whether it is JSON, in turn.
+pub(crate) struct Payloads(ZBox<ZendHashTable>);
+
+impl Payloads {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], bool)> {
+        let texts = self.0.values().step_by(2).filter_map(Zval::zend_str).map(ZendStr::as_bytes);
+        texts.zip(self.0.values().skip(1).step_by(2).filter_map(Zval::bool))
+    }
+}
+
+/// Whether a property's slot has no value yet.
+fn undefined(slot: &Zval) -> bool {
+    // SAFETY: every value has a type.
+    unsafe { slot.u1.type_info == ffi::IS_UNDEF }
+}
+
+/// What to reserve for so many elements.
+fn size(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(0)
+}
+
+/// Puts the value at the end of a list.
+fn append(list: &mut ZendHashTable, value: Zval) {
+    let mut value = ManuallyDrop::new(value);
+    // SAFETY: the table is live, ours alone, and takes over what the value holds.
+    unsafe { ffi::zend_hash_next_index_insert(ptr::from_mut(list), &raw mut *value) };
+}
+
+/// Replaces JSON text by the value that it stands for, objects as arrays; what is no JSON stays.
+fn decode(text: &mut Zval) {
+    const OBJECT_AS_ARRAY: ffi::zend_long = 1;
+    const THROW_ON_ERROR: ffi::zend_long = 1 << 22;
+    const DEPTH: ffi::zend_long = 512;
+    let Some(json) = text.zend_str() else { return };
+    let mut value = Zval::new();
+    // SAFETY: a terminated text that lives until it is replaced. Decoding runs no PHP code; it throws rather than touch what
+    // `json_last_error()` says to the script, and no exception was pending before.
+    unsafe {
+        let options = OBJECT_AS_ARRAY | THROW_ON_ERROR;
+        let decoded = php_json_decode_ex(&raw mut value, json.as_bytes().as_ptr().cast(), json.len(), options, DEPTH);
+        if decoded == SUCCESS {
+            *text = value;
+        } else {
+            zend_clear_exception();
+        }
+    }
 }
 
 /// SAFETY: `string` is a live `zend_string` that lives as long as `'a`.
@@ -496,14 +791,32 @@ fn wrong_type(number: u32, expected: &CStr, given: *const Zval) -> Failure {
     // SAFETY: inside the call whose argument is wrong; two texts for two "%s". With an exception pending already, such as
     // one thrown by an error handler during the conversion, the engine keeps that one.
     unsafe {
-        #[cfg(php83)]
-        let name = zend_zval_value_name(given);
-        #[cfg(not(php83))]
-        let name = zend_zval_type_name(given);
         let format = c"must be of type %s, %s given";
-        zend_argument_error(ffi::zend_ce_type_error, number, format.as_ptr(), expected.as_ptr(), name);
+        zend_argument_error(ffi::zend_ce_type_error, number, format.as_ptr(), expected.as_ptr(), type_name(given));
     }
     Failure::Thrown
+}
+
+/// A `TypeError` for an element of an array; `place` counts from 0.
+fn wrong_element(number: u32, class: &'static Class, place: usize, given: &Zval) -> Failure {
+    let text = terminated(class.name);
+    // SAFETY: as in `wrong_type`; the number is passed as the `size_t` that "%zu" takes.
+    unsafe {
+        let format = c"must contain only %s objects, %s given as element %zu";
+        zend_argument_error(ffi::zend_ce_type_error, number, format.as_ptr(), text.as_ptr(), type_name(given), place);
+    }
+    Failure::Thrown
+}
+
+/// What PHP calls the type of the value.
+fn type_name(value: *const Zval) -> *const c_char {
+    // SAFETY: a live value; the name lives as long as PHP, or as its class.
+    unsafe {
+        #[cfg(php83)]
+        return zend_zval_value_name(value);
+        #[cfg(not(php83))]
+        return zend_zval_type_name(value);
+    }
 }
 
 /// What [`Args::nullable_string_or_int`] found.
@@ -531,7 +844,7 @@ impl Deref for Json {
 
 /// What `json_encode($value, JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES)` gives. A failure is `encoding_error` with
 /// the `JsonException` as its previous; another exception, thrown by `jsonSerialize()`, passes through.
-fn json(value: *mut Zval, encoding_error: &'static Class) -> Result<Json, Failure> {
+fn json(value: *const Zval, encoding_error: &'static Class) -> Result<Json, Failure> {
     const UNESCAPED_SLASHES: i64 = 1 << 6;
     const UNESCAPED_UNICODE: i64 = 1 << 8;
     const THROW_ON_ERROR: i64 = 1 << 22;
@@ -575,12 +888,26 @@ fn json(value: *mut Zval, encoding_error: &'static Class) -> Result<Json, Failur
 /// One class of the module. The engine makes its entry anew at each start of the module.
 pub(crate) struct Class {
     name: &'static str,
+    properties: &'static [Property],
     entry: AtomicPtr<ClassEntry>,
 }
 
 impl Class {
     pub(crate) const fn new(name: &'static str) -> Self {
-        Self { name, entry: AtomicPtr::new(ptr::null_mut()) }
+        Self::with(name, &[])
+    }
+
+    /// A class that declares these properties.
+    pub(crate) const fn with(name: &'static str, properties: &'static [Property]) -> Self {
+        Self { name, properties, entry: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    /// The properties of an object of this class, in the order in which they are declared.
+    ///
+    /// SAFETY: `object` is a live object of this class, which is final, so that its table has these slots and no others.
+    unsafe fn slots<'a>(&self, object: *mut ZendObject) -> &'a mut [Zval] {
+        // SAFETY: promised by the caller; the table begins with the slot that its declaration shows.
+        unsafe { slice::from_raw_parts_mut((&raw mut (*object).properties_table).cast(), self.properties.len()) }
     }
 
     fn entry_ptr(&self) -> *mut ClassEntry {
@@ -590,7 +917,7 @@ impl Class {
 
     fn register(&self, builder: ClassBuilder) -> Result<(), String> {
         static REGISTERED: AtomicPtr<ClassEntry> = AtomicPtr::new(ptr::null_mut());
-        // None of ours has methods of its own, so there are no argument tables to keep.
+        // Without methods there are no argument tables to keep; `register_value` adds them itself.
         let keep = |entry: &'static mut ClassEntry, _: ArgInfoTables| REGISTERED.store(entry, Ordering::Relaxed);
         builder.registration(keep).register().map_err(|error| format!("class {}: {error}", self.name))?;
         self.entry.store(REGISTERED.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -611,12 +938,12 @@ impl Class {
         self.register(builder.implements((marker, "\\Push\\Exception\\PushException")))
     }
 
-    /// A final class whose typed properties, in this order, are readonly.
-    pub(crate) fn register_value(&self, properties: &[(&str, Type, bool)]) -> Result<(), String> {
+    /// A final class whose typed properties are readonly, with its methods and their flags.
+    pub(crate) fn register_value(&self, methods: &[(Function, MethodFlags)]) -> Result<(), String> {
         let flags = ClassFlags::Final | ClassFlags::ReadonlyClass | ClassFlags::NoDynamicProperties;
         self.register(ClassBuilder::new(self.name).flags(flags))?;
         let flags = PropertyFlags::Public.bits() | READONLY;
-        for (name, type_, nullable) in properties {
+        for Property { name, type_, nullable } in self.properties {
             // Typed and without default, so it starts uninitialised.
             let mut default = Zval::new();
             default.u1.type_info = ffi::IS_UNDEF;
@@ -636,6 +963,19 @@ impl Class {
             if property.is_null() {
                 return Err(format!("class {}: property {name} was refused", self.name));
             }
+        }
+        let (mut entries, infos): (Vec<_>, Vec<_>) =
+            methods.iter().map(|(method, flags)| method.method(*flags)).unzip();
+        entries.push(FunctionEntry::end());
+        // The engine points into the tables of the arguments for as long as it has the class.
+        let _: &'static ArgInfoTables = Box::leak(Box::new(infos.into_boxed_slice()));
+        // SAFETY: as above; the engine copies the entries, up to the one that ends them.
+        let registered = unsafe {
+            let table = &raw mut (*self.entry_ptr()).function_table;
+            zend_register_functions(self.entry_ptr(), entries.as_ptr(), table, MODULE_PERSISTENT)
+        };
+        if registered != SUCCESS {
+            return Err(format!("class {}: its methods were refused", self.name));
         }
         Ok(())
     }
@@ -681,8 +1021,8 @@ impl IniEntry {
     }
 
     /// Also set by scripts.
-    pub(crate) fn changeable(name: impl Into<String>, changed: fn(&str, bool) -> bool) -> Self {
-        Self { name: name.into(), default: c"", changed: Some(changed) }
+    pub(crate) fn changeable(name: impl Into<String>, default: &'static CStr, changed: fn(&str, bool) -> bool) -> Self {
+        Self { name: name.into(), default, changed: Some(changed) }
     }
 
     fn definition(self) -> IniEntryDef {

@@ -22,7 +22,8 @@ final class HubTroubleTest extends TestCase
         $calls = [
             fn () => push_publish('c', 'x'), fn () => push_publish_async('c', 'x'), fn () => create_channel(),
             fn () => push_delete_channel('c'), fn () => push_channel_info('c'), fn () => push_position(),
-            fn () => push_status(),
+            fn () => push_status(), fn () => push_publish_many([new Push\Message('c', 'x')]),
+            fn () => push_clear_channel('c'), fn () => push_channels(), fn () => push_history('c'),
         ];
         return [array_map(Push\Tests\Support\Thrown::catch(...), $calls), push_ping()];
         PHP;
@@ -96,6 +97,9 @@ final class HubTroubleTest extends TestCase
         yield 'a size' => [['push.ring_size' => '100'], 'push.ring_size = "100": allowed is'];
         yield 'a time' => [['push.timeout' => 'soon'], 'push.timeout = "soon": allowed is a time'];
         yield 'a path' => [['push.socket' => 'relative'], 'push.socket = "relative": allowed is an absolute path'];
+        yield 'a choice' => [
+            ['push.on_unavailable' => 'maybe'], 'push.on_unavailable = "maybe": allowed is throw or warn',
+        ];
         yield 'two keys' => [['push.max_message_size' => '2m', 'push.memory_limit' => '1m'], 'max_message_size'];
         yield 'no file' => [['push.config' => '/nonexistent/push.toml'], '/nonexistent/push.toml'];
     }
@@ -175,11 +179,83 @@ final class HubTroubleTest extends TestCase
         $hub->stop();
     }
 
-    public function testOnlyTheTimeOutIsForScripts(): void
+    public function testWithoutAHubPublishingAsynchronouslyMayWarn(): void
+    {
+        $code = <<<'PHP'
+            $warnings = [];
+            set_error_handler(function (int $level, string $text) use (&$warnings) {
+                $warnings[] = [$level, $text];
+                try {
+                    push_position();
+                } catch (Push\Exception\PushException $e) {
+                    $warnings[] = $e::class;
+                }
+                return true;
+            });
+            $catch = Push\Tests\Support\Thrown::catch(...);
+            $set = ini_set('push.on_unavailable', 'warn');
+            $results = [
+                $catch(fn () => push_publish_async('c', 'x')), $catch(fn () => push_publish('c', 'x')),
+                $catch(fn () => push_publish_async('', 'x')), ini_set('push.on_unavailable', 'sometimes'),
+            ];
+            ini_restore('push.on_unavailable');
+            return [$warnings, $set, $results, $catch(fn () => push_publish_async('c', 'x'))];
+            PHP;
+        $path = Directory::make('none') . '/hub.sock';
+        [$warnings, $set, [$async, $acknowledged, $wrong, $refused], $restored] = Php::run($code, ['push.socket' => $path]);
+        self::assertSame('throw', $set);
+        self::assertNull($async);
+        self::assertCount(2, $warnings);
+        self::assertSame(E_WARNING, $warnings[0][0]);
+        self::assertStringStartsWith('push_publish_async(): ', $warnings[0][1]);
+        self::assertStringContainsString($path, $warnings[0][1]);
+        self::assertSame(HubUnavailable::class, $warnings[1], 'the handler may call');
+        self::assertSame(HubUnavailable::class, $acknowledged->class, 'who needs an answer gets an exception');
+        self::assertSame(\ValueError::class, $wrong->class, 'an error of the program stays one');
+        self::assertFalse($refused);
+        self::assertSame(HubUnavailable::class, $restored->class);
+        $ini = ['push.socket' => $path, 'push.on_unavailable' => 'warn'];
+        self::assertNull(Php::run($code, $ini)[3], 'an INI file may say it');
+    }
+
+    public function testAHandlerOfTheWarningMayThrow(): void
+    {
+        [$thrown, $after] = Php::run(<<<'PHP'
+            set_error_handler(fn (int $level, string $text) => throw new ErrorException($text, 0, $level));
+            $publish = fn () => Push\Tests\Support\Thrown::catch(fn () => push_publish_async('c', 'x'));
+            return [$publish(), $publish()];
+            PHP, ['push.socket' => Directory::make('none') . '/hub.sock', 'push.on_unavailable' => 'warn']);
+        self::assertSame([\ErrorException::class, \ErrorException::class], [$thrown->class, $after->class]);
+        self::assertStringStartsWith('push_publish_async(): ', $thrown->message);
+    }
+
+    public function testAFullRingIsAWarningToo(): void
+    {
+        $hub = Hub::start();
+        [$warnings, $seconds] = Php::run(<<<'PHP'
+            $pid = push_status()['pid'];
+            $warnings = [];
+            set_error_handler(function (int $level, string $text) use (&$warnings) { return $warnings[] = $text; });
+            Push\Tests\Support\Machine::stop($pid);
+            $start = hrtime(true);
+            while (count($warnings) < 3) {
+                push_publish_async('c', str_repeat('x', 30000));
+            }
+            $seconds = (hrtime(true) - $start) / 1e9;
+            posix_kill($pid, SIGCONT);
+            return [$warnings, $seconds];
+            PHP, ['push.socket' => $hub->socket, 'push.timeout' => '200ms', 'push.on_unavailable' => 'warn']);
+        self::assertStringContainsString('200 ms (push.timeout)', $warnings[0]);
+        self::assertLessThan(1.0, $seconds, 'one time-out, not three');
+        $hub->stop();
+    }
+
+    public function testOnlyTheTimeOutAndWhatComesOfItAreForScripts(): void
     {
         $access = array_map(static fn (array $entry): int => $entry['access'], ini_get_all('push'));
         $changeable = array_filter($access, static fn (int $access): bool => $access !== INI_SYSTEM);
-        self::assertSame(['push.timeout' => INI_ALL], $changeable);
+        ksort($changeable);
+        self::assertSame(['push.on_unavailable' => INI_ALL, 'push.timeout' => INI_ALL], $changeable);
         foreach (['push.socket', 'push.config', 'push.hub', 'push.short_names', 'push.listen', 'push.user'] as $entry) {
             self::assertArrayHasKey($entry, $access);
             self::assertFalse(ini_set($entry, '1'));

@@ -23,6 +23,7 @@ function callable_(ReflectionFunctionAbstract $function): array
         'returns' => (string) $function->getReturnType(),
         'returns reference' => $function->returnsReference(),
         'deprecated' => $function->isDeprecated(),
+        'modifiers' => $function instanceof ReflectionMethod ? Reflection::getModifierNames($function->getModifiers()) : [],
     ];
 }
 
