@@ -10,12 +10,12 @@ SHELL = bash
 .SHELLFLAGS = -euo pipefail -c
 tools = . scripts/toolchain.sh; require_rust
 
-.PHONY: run test test-rust test-php lint bench deps-run deps-test
+.PHONY: run test test-rust test-php test-phpt lint bench deps-run deps-test
 
 run:
 	@exec scripts/run.sh
 
-test: test-rust test-php
+test: test-rust test-phpt test-php
 
 test-rust:
 	@$(tools); scripts/deps.sh ask run
@@ -30,6 +30,11 @@ test-php:
 		export PUSH_SCREENSHOTS="$$target/screenshots"; mkdir -p "$$PUSH_SCREENSHOTS"; \
 		echo "Screenshots of the chat will be in $$PUSH_SCREENSHOTS"; \
 		exec "$$PHP" "$$(command -v phpunit)" --configuration php-tests
+
+# As a distributor runs them: run-tests.php of this PHP, and nothing but the extension and a hub.
+test-phpt:
+	@scripts/deps.sh ask run
+	@$(tools); . scripts/build.sh; exec scripts/run-phpt.sh
 
 lint:
 	@$(tools)

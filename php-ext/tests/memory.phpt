@@ -1,0 +1,38 @@
+--TEST--
+Calls leave no memory behind
+--EXTENSIONS--
+push
+--INI--
+push.socket={TMP}/push-phpt-memory/hub.sock
+--SKIPIF--
+<?php
+require __DIR__ . '/hub.inc';
+skip_without_hub();
+?>
+--FILE--
+<?php
+require __DIR__ . '/hub.inc';
+start_hub();
+$call = function (): void {
+    push_publish('news', ['text' => 'x'], 'event', 'id', 60);
+    push_publish_async('news', 'x');
+    push_channel_info('news');
+    push_delete_channel(create_channel('ann'));
+    push_status();
+    push_position();
+    try {
+        push_publish('', 'x');
+    } catch (ValueError) {
+    }
+};
+for ($i = 0; $i < 100; $i++) {
+    $call();
+}
+$before = memory_get_usage();
+for ($i = 0; $i < 1000; $i++) {
+    $call();
+}
+var_dump(memory_get_usage() - $before);
+?>
+--EXPECT--
+int(0)

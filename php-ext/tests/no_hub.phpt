@@ -1,0 +1,42 @@
+--TEST--
+Without a hub calls throw at once, and push_ping() says false
+--EXTENSIONS--
+push
+--INI--
+push.socket={TMP}/push-phpt-none/hub.sock
+push.timeout=5s
+--FILE--
+<?php
+function say(callable $call): void
+{
+    try {
+        var_dump($call());
+    } catch (Throwable $e) {
+        echo get_class($e), ': ', $e->getMessage(), "\n";
+    }
+}
+
+$start = hrtime(true);
+say(fn() => push_publish('news', 'x'));
+say(fn() => push_publish_async('news', 'x'));
+say(fn() => create_channel());
+say(fn() => push_create_channel(name: 'news'));
+say(fn() => push_delete_channel('news'));
+say(fn() => push_channel_info('news'));
+say(fn() => push_position());
+say(fn() => push_status());
+say(fn() => push_ping(5));
+// Nobody waits for push.timeout where nobody listens.
+var_dump(hrtime(true) - $start < 2e9);
+?>
+--EXPECTF--
+Push\Exception\HubUnavailable: there is no hub at %s/push-phpt-none/hub.sock: start push-hub, or set push.socket to the path of its socket
+Push\Exception\HubUnavailable: there is no hub at %s/push-phpt-none/hub.sock: start push-hub, or set push.socket to the path of its socket
+Push\Exception\HubUnavailable: there is no hub at %s/push-phpt-none/hub.sock: start push-hub, or set push.socket to the path of its socket
+Push\Exception\HubUnavailable: there is no hub at %s/push-phpt-none/hub.sock: start push-hub, or set push.socket to the path of its socket
+Push\Exception\HubUnavailable: there is no hub at %s/push-phpt-none/hub.sock: start push-hub, or set push.socket to the path of its socket
+Push\Exception\HubUnavailable: there is no hub at %s/push-phpt-none/hub.sock: start push-hub, or set push.socket to the path of its socket
+Push\Exception\HubUnavailable: there is no hub at %s/push-phpt-none/hub.sock: start push-hub, or set push.socket to the path of its socket
+Push\Exception\HubUnavailable: there is no hub at %s/push-phpt-none/hub.sock: start push-hub, or set push.socket to the path of its socket
+bool(false)
+bool(true)
