@@ -1,4 +1,6 @@
 # make run            builds Push and runs the example in examples/im, until Ctrl-C
+# make build          builds hub, extension and C library in release mode
+# make install        builds and installs them; make uninstall removes them (PREFIX=/usr/local, DESTDIR= for packages)
 # make test           all tests
 # make lint           formatting and lints
 # make bench          push-hub beside nginx + nchan, and publishing from PHP beside curl
@@ -10,10 +12,19 @@ SHELL = bash
 .SHELLFLAGS = -euo pipefail -c
 tools = . scripts/toolchain.sh; require_rust
 
-.PHONY: run test test-rust test-php test-phpt lint bench deps-run deps-test
+export PREFIX DESTDIR
+
+.PHONY: run build install uninstall test test-rust test-php test-phpt lint bench deps-run deps-test
 
 run:
 	@exec scripts/run.sh
+
+build:
+	@scripts/deps.sh ask run
+	@$(tools); also='--package push-c-api'; . scripts/build.sh
+
+install uninstall:
+	@scripts/install.sh $@
 
 test: test-rust test-phpt test-php
 
