@@ -32,7 +32,7 @@ link() {
     echo "  $root$2 -> $1"
 }
 
-# Debian has the file also before PHP is installed in a DESTDIR; anywhere else php.ini is the place.
+# Whether this PHP is one of Debian's, with phpenmod. Asked of this system, since a DESTDIR has nothing yet.
 has_modules() { [ -d "/etc/php/$PHP_VERSION" ]; }
 
 put() {

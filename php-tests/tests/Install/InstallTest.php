@@ -165,6 +165,27 @@ final class InstallTest extends TestCase
         self::assertCount(1, self::files($image));
     }
 
+    /** `make build` as a user, then `sudo make install` as root, who has no Rust. */
+    public function testWithoutRustIsInstalledWhatWasBuiltForThisPrefix(): void
+    {
+        $built = Directory::make('image');
+        self::make('install', $built);
+        $environment = [
+            'PATH' => '/usr/bin:/bin', 'HOME' => '/nonexistent', 'MAKEFLAGS' => '', 'PREFIX' => self::$prefix,
+            'CARGO_TARGET_DIR' => dirname(getenv('PUSH_HUB'), 2),
+        ];
+        if (trim(self::execute(['sh', '-c', 'command -v cargo || true'], $environment)) !== '') {
+            self::markTestSkipped('every user has Rust here');
+        }
+        $image = Directory::make('image');
+        self::execute(['make', 'install'], ['DESTDIR' => $image] + $environment);
+        self::assertSame(self::files($built), self::files($image));
+
+        $this->expectException(RuntimeException::class);
+        $this->expectExceptionMessage('was built for another PREFIX. Build again, as your user: make build PREFIX=/other');
+        self::execute(['make', 'install'], ['DESTDIR' => $image, 'PREFIX' => '/other'] + $environment);
+    }
+
     public function testARelativePrefixIsRefused(): void
     {
         $this->expectException(RuntimeException::class);
