@@ -6,8 +6,8 @@ push
 <?php
 var_dump(extension_loaded('push'));
 $functions = get_extension_funcs('push');
-foreach (['push_publish', 'push_publish_async', 'create_channel', 'push_create_channel', 'push_delete_channel',
-    'push_channel_info', 'push_position', 'push_status', 'push_ping'] as $name) {
+foreach (['push_publish', 'push_publish_async', 'push_publish_many', 'create_channel', 'push_create_channel',
+    'push_delete_channel', 'push_clear_channel', 'push_channel_info', 'push_channels', 'push_history', 'push_position', 'push_status', 'push_ping'] as $name) {
     if (!in_array($name, $functions, true)) {
         echo "$name() is missing\n";
     }

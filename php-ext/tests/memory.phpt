@@ -16,7 +16,11 @@ start_hub();
 $call = function (): void {
     push_publish('news', ['text' => 'x'], 'event', 'id', 60);
     push_publish_async('news', 'x');
+    push_publish_many([new Push\Message('many', ['text' => 'x']), new Push\Message('many', 'y')]);
     push_channel_info('news');
+    push_channels('', 1);
+    push_history('many', null, 1);
+    push_clear_channel('many');
     push_delete_channel(create_channel('ann'));
     push_status();
     push_position();

@@ -19,6 +19,10 @@ function say(callable $call): void
 $start = hrtime(true);
 say(fn() => push_publish('news', 'x'));
 say(fn() => push_publish_async('news', 'x'));
+say(fn() => push_publish_many([new Push\Message('news', 'x')]));
+say(fn() => push_clear_channel('news'));
+say(fn() => push_channels());
+say(fn() => push_history('news'));
 say(fn() => create_channel());
 say(fn() => push_create_channel(name: 'news'));
 say(fn() => push_delete_channel('news'));
@@ -30,6 +34,10 @@ say(fn() => push_ping(5));
 var_dump(hrtime(true) - $start < 2e9);
 ?>
 --EXPECTF--
+Push\Exception\HubUnavailable: there is no hub at %s/push-phpt-none/hub.sock: start push-hub, or set push.socket to the path of its socket
+Push\Exception\HubUnavailable: there is no hub at %s/push-phpt-none/hub.sock: start push-hub, or set push.socket to the path of its socket
+Push\Exception\HubUnavailable: there is no hub at %s/push-phpt-none/hub.sock: start push-hub, or set push.socket to the path of its socket
+Push\Exception\HubUnavailable: there is no hub at %s/push-phpt-none/hub.sock: start push-hub, or set push.socket to the path of its socket
 Push\Exception\HubUnavailable: there is no hub at %s/push-phpt-none/hub.sock: start push-hub, or set push.socket to the path of its socket
 Push\Exception\HubUnavailable: there is no hub at %s/push-phpt-none/hub.sock: start push-hub, or set push.socket to the path of its socket
 Push\Exception\HubUnavailable: there is no hub at %s/push-phpt-none/hub.sock: start push-hub, or set push.socket to the path of its socket

@@ -13,4 +13,4 @@ function create_channel(): string
 }
 ?>
 --EXPECTF--
-Fatal error: Cannot redeclare create_channel()%Sin %s on line %d
+Fatal error: Cannot redeclare %Screate_channel()%Sin %s on line %d

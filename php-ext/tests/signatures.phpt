@@ -4,8 +4,8 @@ The functions' signatures, as Reflection shows them
 push
 --FILE--
 <?php
-foreach (['push_publish', 'push_publish_async', 'create_channel', 'push_create_channel', 'push_delete_channel',
-    'push_channel_info', 'push_position', 'push_status', 'push_ping'] as $name) {
+foreach (['push_publish', 'push_publish_async', 'push_publish_many', 'create_channel', 'push_create_channel',
+    'push_delete_channel', 'push_clear_channel', 'push_channel_info', 'push_channels', 'push_history', 'push_position', 'push_status', 'push_ping'] as $name) {
     $function = new ReflectionFunction($name);
     $parameters = array_map(function (ReflectionParameter $parameter): string {
         $default = $parameter->isOptional() ? ' = ' . var_export($parameter->getDefaultValue(), true) : '';
@@ -17,10 +17,14 @@ foreach (['push_publish', 'push_publish_async', 'create_channel', 'push_create_c
 --EXPECT--
 push_publish(string $channel, mixed $data, ?string $event = NULL, ?string $event_id = NULL, ?int $ttl = NULL, bool $store = true, ?string $dedupe = NULL): Push\Published
 push_publish_async(string $channel, mixed $data, ?string $event = NULL, ?string $event_id = NULL, ?int $ttl = NULL, bool $store = true, ?string $dedupe = NULL): void
+push_publish_many(array $messages): array
 create_channel(string|int|null $user = NULL, ?string $name = NULL, ?int $ttl = NULL, ?int $max_messages = NULL, ?int $message_ttl = NULL): string
 push_create_channel(string|int|null $user = NULL, ?string $name = NULL, ?int $ttl = NULL, ?int $max_messages = NULL, ?int $message_ttl = NULL): string
 push_delete_channel(string $channel, ?string $message = NULL): bool
+push_clear_channel(string $channel): int
 push_channel_info(string $channel): ?Push\ChannelInfo
+push_channels(string $prefix = '', int $limit = 1000, ?string $after = NULL): array
+push_history(string $channel, ?string $after = NULL, int $limit = 100): array
 push_position(): string
 push_status(): array
 push_ping(float $timeout = 0.2): bool

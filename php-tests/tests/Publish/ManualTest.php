@@ -75,6 +75,7 @@ final class ManualTest extends TestCase
         $code = $php->end();
         $said = $code === 0 ? $php->result()->message : $php->output();
         $said = str_replace('/run/push/hub.sock.none', '/run/push/hub.sock', $said);
+        $said = str_replace('redeclare function ', 'redeclare ', $said); // since PHP 8.4
         foreach (self::quoted() as $text) {
             // What a quotation leaves out it writes as "...".
             if (preg_match('~' . str_replace('\.\.\.', '.*', preg_quote($text, '~')) . '~', $said) === 1) {
@@ -106,14 +107,13 @@ final class ManualTest extends TestCase
                 $sources .= preg_replace('/\\\\\n\s*/', '', file_get_contents((string) $file)) . "\n";
             }
         }
-        foreach (self::quoted() as $text) {
+        // Another test makes these happen; PHP says the one, and the other is put together from a key and its kind.
+        $produced = preg_grep('/^(Cannot redeclare|push\.memory_limit)/', self::quoted());
+        foreach (array_diff(self::quoted(), $produced) as $text) {
             // Numbers, paths and values are others each time.
             $words = preg_split('~[^A-Za-z_ ;,\'-]+~', $text, -1, PREG_SPLIT_NO_EMPTY);
             usort($words, static fn (string $a, string $b): int => strlen($b) <=> strlen($a));
             $piece = trim($words[0]);
-            if (str_contains($text, 'Cannot redeclare')) {
-                continue; // PHP's own
-            }
             self::assertTrue(str_contains($sources, $piece), "\"$piece\" of \"$text\" stands in no source");
         }
     }
