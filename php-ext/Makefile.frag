@@ -2,7 +2,6 @@ push_sources = $(shell find -L $(PUSH_SOURCE)/Cargo.toml $(PUSH_SOURCE)/Cargo.lo
 
 # Only after a change, since `make install` often runs as root, who has no Rust.
 $(phplibdir)/push.so: $(push_sources) Makefile
-	@mkdir -p $(phplibdir)
 	PHP=$(PHP_EXECUTABLE) PHP_CONFIG=$(PHP_CONFIG) PUSH_HUB_PATH=$(PUSH_HUB_PATH) CARGO_TARGET_DIR=$(PUSH_TARGET) \
 		$(CARGO) build --release --locked --manifest-path $(PUSH_SOURCE)/Cargo.toml --package push-core --package push-php-ext
 	cp -f $(PUSH_TARGET)/release/push-hub $(top_builddir)/push-hub

@@ -43,5 +43,6 @@ if test "$PHP_PUSH" != "no"; then
 
   dnl Instead of PHP_NEW_EXTENSION, which would link an extension of C. `make test` reads the name to load from the .la.
   PHP_MODULES="$PHP_MODULES \$(phplibdir)/push.la"
+  PHP_ADD_BUILD_DIR([modules])
   PHP_ADD_MAKEFILE_FRAGMENT([$abs_srcdir/Makefile.frag], [$abs_srcdir], [$abs_builddir])
 fi

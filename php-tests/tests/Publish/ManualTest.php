@@ -7,6 +7,7 @@ namespace Push\Tests\Publish;
 use PHPUnit\Framework\TestCase;
 use Push\Tests\Support\Directory;
 use Push\Tests\Support\Hub;
+use Push\Tests\Support\Machine;
 use Push\Tests\Support\Php;
 use Push\Tests\Support\Program;
 
@@ -118,18 +119,42 @@ final class ManualTest extends TestCase
         }
     }
 
+    /** @return iterable<string, array{string}> the TOML blocks of README and docs */
+    public function configurations(): iterable
+    {
+        foreach (['README.md', 'docs/configuration.md', 'docs/deployment.md'] as $file) {
+            preg_match_all('/^```toml\n(.*?)^```$/ms', file_get_contents(self::ROOT . $file), $blocks);
+            foreach ($blocks[1] as $number => $toml) {
+                yield "$file " . $number + 1 => [$toml];
+            }
+        }
+    }
+
+    /** @dataProvider configurations */
+    public function testAConfigurationIsAccepted(string $toml): void
+    {
+        $directory = Directory::make('toml');
+        file_put_contents("$directory/push.toml", $toml);
+        // The names are those of a Debian; here they are whoever there is.
+        $group = posix_getgrgid(posix_getpwnam(Machine::unprivileged())['gid'])['name'];
+        $program = Program::start([
+            getenv('PUSH_HUB'), '--config', "$directory/push.toml", '--check', '--user', Machine::unprivileged(), '--socket-group', $group,
+        ], "$directory/output");
+        self::assertSame(0, $program->wait(), $program->output());
+        self::assertStringContainsString('location      /sub/ subscriber long-polling', $program->output());
+    }
+
     /** The five minutes of README: its commands, typed as they stand there. */
     public function testTheFiveMinutesWork(): void
     {
         preg_match('/^## Five minutes\n(.*?)^## /ms', file_get_contents(self::ROOT . 'README.md'), $chapter);
         preg_match_all('/^\$ (.+)\n((?:(?!\$ |```).+\n)*)/m', $chapter[1], $commands, PREG_SET_ORDER);
-        self::assertSame('push-hub &', array_shift($commands)[1]);
+        self::assertSame('/usr/local/sbin/push-hub &', array_shift($commands)[1]);
         $hub = Hub::start();
         $directory = Directory::make('five-minutes');
-        foreach (['php' => [PHP_BINARY, '-n', '-d', 'extension=' . getenv('PUSH_EXTENSION'), '-d', "push.socket={$hub->socket}"]] as $name => $command) {
-            file_put_contents("$directory/$name", "#!/bin/sh\nexec " . implode(' ', array_map(escapeshellarg(...), $command)) . ' "$@"' . "\n");
-            chmod("$directory/$name", 0755);
-        }
+        $php = [PHP_BINARY, '-n', '-d', 'extension=' . getenv('PUSH_EXTENSION'), '-d', "push.socket={$hub->socket}"];
+        file_put_contents("$directory/php", "#!/bin/sh\nexec " . implode(' ', array_map(escapeshellarg(...), $php)) . ' "$@"' . "\n");
+        chmod("$directory/php", 0755);
         self::assertGreaterThanOrEqual(4, count($commands));
         foreach ($commands as $at => [, $command, $output]) {
             $command = str_replace('127.0.0.1:8380', $hub->address, $command);
