@@ -388,7 +388,7 @@ impl Value {
                     if object_init_ex(&raw mut *target, class.entry_ptr()) != SUCCESS {
                         return;
                     }
-                    class.slots((*target).value.obj)
+                    class.slots(target.value.obj)
                 };
                 for (slot, field) in slots.iter_mut().zip(fields) {
                     field.write(slot);
