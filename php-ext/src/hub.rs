@@ -77,17 +77,25 @@ fn open(config: &Config, start: &Start) -> Client {
     })
 }
 
-/// Rows for `phpinfo()`.
-pub(crate) fn info() -> [(&'static str, String); 2] {
+/// Rows for `phpinfo()`; counters only of a hub that answers.
+pub(crate) fn info() -> Vec<(&'static str, String)> {
     /// A page with `phpinfo()` must not hang on a stopped hub.
     const PATIENCE: Duration = Duration::from_millis(50);
     let alive = with_client(|client| if client.ping(PATIENCE) { client.status() } else { Err(absent()) });
-    let state = match alive {
-        Ok(status) => format!("running, version {}, pid {}", status.version, status.pid),
-        Err(error) => error.to_string(),
-    };
     let socket = START.get().and_then(|start| start.config.as_ref().ok()).map(|config| config.socket.display());
-    [("hub", state), ("socket", socket.map_or_else(String::new, |socket| socket.to_string()))]
+    let socket = ("socket", socket.map_or_else(String::new, |socket| socket.to_string()));
+    match alive {
+        Ok(status) => vec![
+            ("hub", format!("running, version {}, pid {}", status.version, status.pid)),
+            socket,
+            ("uptime", format!("{} s", status.uptime)),
+            ("channels", status.channels.to_string()),
+            ("subscribers", status.subscribers.to_string()),
+            ("stored messages", status.messages.to_string()),
+            ("memory", format!("{} bytes", status.memory)),
+        ],
+        Err(error) => vec![("hub", error.to_string()), socket],
+    }
 }
 
 fn absent() -> Error {

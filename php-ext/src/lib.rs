@@ -86,8 +86,9 @@ extern "C" fn startup(type_: c_int, module: c_int) -> c_int {
 /// MINFO.
 extern "C" fn info(module: *mut ModuleEntry) {
     let rows = catch_unwind(|| {
-        let [hub, socket] = hub::info();
-        [("version", env!("CARGO_PKG_VERSION").to_owned()), hub, socket]
+        let mut rows = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
+        rows.extend(hub::info());
+        rows
     });
     zend::info(module, rows.as_ref().map_or(&[], |rows| rows.as_slice()));
 }

@@ -764,7 +764,8 @@ fn append(list: &mut ZendHashTable, value: Zval) {
 fn decode(text: &mut Zval) {
     const OBJECT_AS_ARRAY: ffi::zend_long = 1;
     const THROW_ON_ERROR: ffi::zend_long = 1 << 22;
-    const DEPTH: ffi::zend_long = 512;
+    // With its default of 512 PHP does not decode the deepest values that it encodes.
+    const DEPTH: ffi::zend_long = 1024;
     let Some(json) = text.zend_str() else { return };
     let mut value = Zval::new();
     // SAFETY: a terminated text that lives until it is replaced. Decoding runs no PHP code; it throws rather than touch what

@@ -442,7 +442,12 @@ final class HubTroubleTest extends TestCase
         $info = static fn (string $socket): string => (string) shell_exec(implode(' ', array_map(escapeshellarg(...), [
             PHP_BINARY, '-n', '-d', 'extension=' . getenv('PUSH_EXTENSION'), '-d', "push.socket=$socket", '--ri', 'push',
         ])));
+        Php::run('push_publish("c", "x"); create_channel();', ['push.socket' => $hub->socket]);
         $text = $info($hub->socket);
+        self::assertStringContainsString("channels => 2\nsubscribers => 0\nstored messages => 1\n", $text);
+        self::assertMatchesRegularExpression('/^uptime => \d+ s\nchannels/m', $text);
+        self::assertMatchesRegularExpression('/^memory => \d+ bytes$/m', $text);
+        self::assertStringContainsString('push.on_unavailable => throw => throw', $text);
         self::assertStringContainsString('version => ' . phpversion('push'), $text);
         self::assertMatchesRegularExpression('/hub => running, version \S+, pid \d+/', $text);
         self::assertStringContainsString("socket => {$hub->socket}", $text);

@@ -68,6 +68,7 @@ final class HistoryTest extends TestCase
 
     public function testAPageOfLargeMessagesIsShorter(): void
     {
+        ini_set('push.timeout', '10s');
         $channel = create_channel(max_messages: 100);
         $data = array_map(static fn (): string => random_bytes(60000), range(1, 100));
         foreach ($data as $bytes) {
@@ -78,8 +79,20 @@ final class HistoryTest extends TestCase
             $pages++;
             array_push($read, ...array_column($page, 'data'));
         }
+        ini_restore('push.timeout');
         self::assertSame(2, $pages);
         self::assertTrue($data === $read);
+    }
+
+    public function testTheDeepestDataComesBack(): void
+    {
+        $deep = [];
+        for ($i = 1; $i < 512; $i++) {
+            $deep = [$deep];
+        }
+        $channel = self::channel();
+        push_publish($channel, $deep);
+        self::assertSame($deep, push_history($channel)[0]->data);
     }
 
     public function testReadingDisturbsNoJsonErrorOfTheScript(): void
