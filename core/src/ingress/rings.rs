@@ -250,7 +250,7 @@ impl Attachment {
     }
 
     /// Carries its calls to `engine` until it is gone or misbehaves. Publications above `max_message_size` bytes are refused
-    /// without being kept.
+    /// here, those above [`MAX_BATCH`] without being kept.
     pub async fn serve(mut self, max_message_size: u64, mut engine: impl FnMut(Call<'_>) -> Outcome) {
         let Peer { pid, uid } = self.peer;
         debug!(pid, uid, "client attached");
@@ -305,7 +305,14 @@ impl Attachment {
                 Next::Part => continue,
                 Next::Message(bytes) => {
                     let (number, call): Request<'_> = postcard::from_bytes(bytes).map_err(|_| Misuse::Call)?;
-                    (number, engine(call))
+                    let outcome = match &call {
+                        // Within the room for batches, and yet too long for one message.
+                        Call::Publish { message, .. } if message.payload.len() as u64 > limit => {
+                            Err(Error::TooLarge { len: message.payload.len() as u64, limit })
+                        }
+                        _ => engine(call),
+                    };
+                    (number, outcome)
                 }
                 Next::TooLong(beginning, len) => {
                     let (number, len) = claimed(beginning, len)?;
