@@ -163,7 +163,7 @@ namespace {
 
     /**
      * The stored messages of a channel, oldest first, page by page. A page has at most $limit messages and, unless it has
-     * only one, at most 4 MiB of them: the history is read when a page is empty.
+     * only one, at most 1 MiB of them: the history is read when a page is empty.
      *
      *     for ($after = null; $page = push_history($channel, $after); $after = end($page)->position) { ... }
      *
