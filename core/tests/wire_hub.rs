@@ -161,10 +161,16 @@ fn the_end_of_hub_and_keeper_during_a_call_is_noticed_in_milliseconds() {
     client.set_timeout(DEADLINE);
     let pid = hub.pid();
     stop_process(pid.as_raw_pid());
+    let (tell, caller) = std::sync::mpsc::channel();
     let (error, noticed) = std::thread::scope(|threads| {
-        let call = threads.spawn(|| (client.publish("a", &NewMessage::new(b"y")), Instant::now()));
-        // Whether the call has begun by now or not, it must end soon.
-        std::thread::sleep(Duration::from_millis(50));
+        let call = threads.spawn(|| {
+            tell.send(rustix::thread::gettid()).expect("somebody listens");
+            (client.publish("a", &NewMessage::new(b"y")), Instant::now())
+        });
+        let stat = format!("/proc/self/task/{}/stat", caller.recv().expect("it starts"));
+        wait_until("the caller sleeps", || {
+            std::fs::read_to_string(&stat).expect("it waits").rsplit_once(')').expect("a state").1.starts_with(" S")
+        });
         hub.keeper.kill().expect("it runs");
         hub.keeper.wait().expect("it ran");
         let killed = Instant::now();
