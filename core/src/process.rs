@@ -386,6 +386,25 @@ pub(crate) fn null() -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)
 }
 
+/// Process and user of the peer of a unix socket, as they were when it connected. The process is 0 when it lives in a pid
+/// namespace that this one does not see, as with PHP in another container; hence not `rustix`, whose `Pid` cannot be that.
+#[cfg(feature = "hub")]
+pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<(i32, u32)> {
+    let mut credentials = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: both pointers are to locals, and `len` is the room behind the first.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut credentials).cast(),
+            &raw mut len,
+        )
+    };
+    if done == 0 { Ok((credentials.pid, credentials.uid)) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Gives pages that are free in the heap back to the system. The C library keeps them for itself else.
 #[cfg(feature = "hub")]
 pub(crate) fn trim_heap() {

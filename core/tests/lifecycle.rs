@@ -136,9 +136,19 @@ fn children(parent: i32) -> Vec<i32> {
 
 /// State and parent of a process.
 fn stat(pid: i32) -> Option<(char, i32)> {
+    let fields = stat_fields(pid)?;
+    Some((fields[0].chars().next()?, fields[1].parse().ok()?))
+}
+
+/// 0 for a session whose leader lives outside of this pid namespace.
+fn session(pid: i32) -> i32 {
+    stat_fields(pid).unwrap()[3].parse().unwrap()
+}
+
+/// What stands behind the name: state, parent, process group, session, ...
+fn stat_fields(pid: i32) -> Option<Vec<String>> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let mut fields = stat.rsplit(')').next()?.split_ascii_whitespace();
-    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+    Some(stat.rsplit(')').next()?.split_ascii_whitespace().map(str::to_owned).collect())
 }
 
 fn command_line(pid: i32) -> String {
@@ -616,7 +626,6 @@ fn a_started_hub_has_nothing_of_its_starter() {
         // SIGPIPE, which Rust ignores.
         assert_eq!(status_field(pid, "SigIgn"), "0000000000001000");
     }
-    let session = |pid: i32| rustix::process::getsid(Pid::from_raw(pid)).unwrap().as_raw_nonzero().get();
     assert_ne!(stat(leased.keeper).unwrap().1, std::process::id() as i32);
     assert_ne!(session(leased.keeper), session(std::process::id() as i32));
     // Nothing that would have to be waited for: zombies of other tests are programs they started.

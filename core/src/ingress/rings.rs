@@ -14,7 +14,6 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::{
     self, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    sockopt,
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -24,6 +23,7 @@ use crate::call::{Call, Hello, MAX_BATCH, Outcome, PROTOCOL, Request, Welcome};
 use crate::channel::MAX_NAME;
 use crate::error::Error;
 use crate::message::MAX_EVENT;
+use crate::process;
 use crate::readiness::watch;
 use crate::shm::doorbell;
 use crate::shm::ring::{Consumer, Corrupt, Next, Producer};
@@ -42,7 +42,7 @@ const ENVELOPE: usize = 2 * (MAX_NAME + 2 * MAX_EVENT) + 128;
 /// Who is at the other end, according to the kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer {
-    /// Its process when it connected.
+    /// Its process when it connected; 0: one of another pid namespace.
     pub pid: i32,
     /// Its user when it connected.
     pub uid: u32,
@@ -188,8 +188,8 @@ fn send_welcome(socket: BorrowedFd<'_>, welcome: &Welcome, bell: Option<Borrowed
 }
 
 fn peer(socket: BorrowedFd<'_>) -> io::Result<Peer> {
-    let credentials = sockopt::socket_peercred(socket)?;
-    Ok(Peer { pid: credentials.pid.as_raw_pid(), uid: credentials.uid.as_raw() })
+    let (pid, uid) = process::peer_credentials(socket)?;
+    Ok(Peer { pid, uid })
 }
 
 /// An attached client.
