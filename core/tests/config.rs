@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use push_core::config::{Address, Authorization, Config, Handler, Key, Log, Mode, Variable};
+use push_core::config::{Address, Authorization, Config, Handler, Key, Log, Mode, Origins, Variable};
 
 fn parsed(toml: &str) -> Config {
     let mut config = Config::default();
@@ -59,19 +59,91 @@ fn without_locations_the_default_ones_are_served() {
         served,
         [
             ("/sub/", Handler::Subscriber(Mode::LongPolling), true),
+            ("/stream/", Handler::Subscriber(Mode::Streaming), true),
             ("/lp/", Handler::Subscriber(Mode::LongPolling), true),
             ("/poll/", Handler::Subscriber(Mode::Polling), true),
+            ("/ev/", Handler::Subscriber(Mode::EventSource), true),
+            ("/ws/", Handler::Subscriber(Mode::WebSocket), true),
             ("/pub", Handler::Publisher { admin: true }, false),
+            ("/channels-stats", Handler::Statistics, false),
         ]
     );
     let argument = |name: &str| Some(Variable::Argument(name.to_owned()));
-    for location in &config.locations[..3] {
+    for location in &config.locations[..6] {
         assert_eq!(location.last_received_message_time, argument("time"));
         assert_eq!(location.last_received_message_tag, argument("tag"));
         assert_eq!(location.channels_path, None);
     }
-    assert_eq!(config.locations[3].channels_path, argument("id"));
-    assert_eq!(config.locations[3].last_received_message_time, None);
+    for location in &config.locations[6..] {
+        assert_eq!(location.channels_path, argument("id"));
+        assert_eq!(location.last_received_message_time, None);
+    }
+}
+
+#[test]
+fn a_preset_gives_what_is_not_set() {
+    let config = set("preset", "pushstream").unwrap();
+    let of =
+        |config: &Config, path: &str| config.locations.iter().find(|location| location.path == path).unwrap().clone();
+    assert_eq!(of(&config, "/sub/").handler, Handler::Subscriber(Mode::Streaming));
+    assert!(of(&config, "/sub/").message_template.source().starts_with("<script>"));
+    assert!(of(&config, "/lp/").message_template.source().starts_with("{\"id\":~id~,"));
+    assert_eq!(of(&config, "/lp/").last_event_id, Some(Variable::Argument("eventid".to_owned())));
+    assert_eq!(of(&config, "/pub").channels_path, Some(Variable::Argument("id".to_owned())));
+    let mut copy = Config::default();
+    copy.parse(&config.to_toml(), "copy").unwrap();
+    assert_eq!((copy.to_toml(), copy.locations), (config.to_toml(), config.locations));
+    // Whatever is written first, and back again.
+    for keys in [["message_template", "preset"], ["preset", "message_template"]] {
+        let mut config = Config::default();
+        for key in keys {
+            config.set(key, if key == "preset" { "pushstream" } else { "<~text~>" }).unwrap();
+        }
+        assert_eq!(of(&config, "/lp/").message_template.source(), "<~text~>");
+        assert!(config.gap_message_text.is_some());
+        config.set("preset", "none").unwrap();
+        assert_eq!((config.gap_message_text, config.channels_path), (None, None));
+    }
+}
+
+#[test]
+fn a_template_may_come_from_a_file() {
+    let directory = std::env::temp_dir().join(format!("push-template-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let file = directory.join("header.html");
+    std::fs::write(&file, "<p>\r\n").unwrap();
+    let path = file.display();
+    assert_eq!(set("header_template_file", &path.to_string()).unwrap().header_template.as_deref(), Some("<p>\r\n"));
+    let mut config =
+        parsed(&format!("[[location]]\npath = '/x'\nsubscriber = 'streaming'\nheader_template_file = '{path}'"));
+    assert_eq!(config.locations[0].header_template.as_deref(), Some("<p>\r\n"));
+    config.set("message_ttl", "1m").unwrap();
+    assert_eq!(config.locations[0].header_template.as_deref(), Some("<p>\r\n"));
+    for both in ["", "[[location]]\npath = '/x'\nsubscriber = 'streaming'\n"] {
+        let text = refused(&format!("{both}header_template = 'a'\nheader_template_file = '{path}'\n"));
+        assert!(text.ends_with("header_template and header_template_file cannot stand together"), "{text}");
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
+    let error = set("header_template_file", &path.to_string()).unwrap_err();
+    assert!(error.starts_with(&format!("{path}: header_template_file: No such file")), "{error}");
+}
+
+#[test]
+fn padding_and_origins_are_checked() {
+    let padding =
+        set("padding_by_user_agent", "[T|t]est 1,1024,512:a{1,2}:b,0,4097").unwrap().padding_by_user_agent.unwrap();
+    let groups: Vec<_> = padding.iter().map(|group| (group.agent.as_str(), group.header, group.message)).collect();
+    assert_eq!(groups, [("[T|t]est 1", 1024, 512), ("a{1,2}:b", 0, 4097)]);
+    for wrong in ["x", "x,1", "x,1,y", "(,1,2", ",1,2", "x,1,2:", "x,1,2:y"] {
+        assert!(set("padding_by_user_agent", wrong).is_err(), "{wrong}");
+    }
+    let origins = |text: &str| set("allowed_origins", text).unwrap().allowed_origins;
+    assert_eq!(origins("*"), Some(Origins::All));
+    let listed = ["https://a.example".to_owned(), "http://b:8080".to_owned()];
+    assert_eq!(origins("https://A.example, http://b:8080"), Some(Origins::Listed(listed.into())));
+    for wrong in ["a.example", "https://a.example/", "https://a\r\nX: y", "https://"] {
+        assert!(set("allowed_origins", wrong).is_err(), "{wrong}");
+    }
 }
 
 #[test]
@@ -173,8 +245,8 @@ fn a_toml_error_names_file_and_line() {
     starts("threads = 2\nmessage_ttl = 'abc'\nlisten = 'x'\n", "push.toml:2: message_ttl = \"abc\"");
     starts("threads = 2\nuser = \n", "push.toml:2: ");
     starts(
-        "\n[[location]]\npath = '/x'\nsubscriber = 'streaming'\n",
-        "push.toml:4: subscriber = \"streaming\": allowed is long-polling or polling",
+        "\n[[location]]\npath = '/x'\nsubscriber = 'polling-long'\n",
+        "push.toml:4: subscriber = \"polling-long\": allowed is long-polling or polling or streaming or eventsource or websocket",
     );
     starts(
         "[[location]]\npath = '/x'\nmessage_ttl = '1s'\npublisher = 'admin'",
@@ -275,6 +347,8 @@ fn the_table_of_keys_is_complete_and_true() {
     let keys = Config::keys();
     let text = Config::default().to_toml();
     let written: Vec<_> = text.lines().take_while(|line| !line.is_empty()).collect();
+    // What was read from a file is written as text.
+    let keys: Vec<_> = keys.into_iter().filter(|key| key.name != "header_template_file").collect();
     assert_eq!(written.len(), keys.len());
     for (line, key) in written.iter().zip(&keys) {
         assert!(line.starts_with(&format!("{} = ", key.name)), "{line}");

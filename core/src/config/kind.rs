@@ -10,7 +10,11 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{Address, Authorization, Log, LogLevel, Variable};
+use regex_lite::Regex;
+
+use super::template::Template;
+use super::{Address, Authorization, Log, LogLevel, Origins, Padding, Preset, Variable};
+use crate::channel::{ChannelName, MAX_NAME};
 
 /// One way to write values.
 pub(super) trait Kind {
@@ -287,6 +291,139 @@ impl Kind for Text {
 
     fn allowed(&self) -> String {
         "a text".to_owned()
+    }
+}
+
+/// How a message is laid out.
+pub(super) struct Layout;
+
+impl Kind for Layout {
+    type Value = Template;
+
+    fn read(&self, text: &str) -> Option<Template> {
+        (!text.is_empty()).then(|| Template::new(text))
+    }
+
+    fn write(&self, value: &Template) -> String {
+        value.to_string()
+    }
+
+    fn allowed(&self) -> String {
+        "a text, not empty, with placeholders such as ~text~".to_owned()
+    }
+}
+
+/// The name of one channel.
+pub(super) struct Channel;
+
+impl Kind for Channel {
+    type Value = String;
+
+    fn read(&self, text: &str) -> Option<String> {
+        ChannelName::check(text.as_bytes(), MAX_NAME).ok().map(str::to_owned)
+    }
+
+    fn write(&self, value: &String) -> String {
+        value.clone()
+    }
+
+    fn allowed(&self) -> String {
+        "a channel name".to_owned()
+    }
+}
+
+/// Web origins that may read answers.
+pub(super) struct WebOrigins;
+
+impl Kind for WebOrigins {
+    type Value = Origins;
+
+    /// `$http_origin` let everybody in, and so does `*`.
+    fn read(&self, text: &str) -> Option<Origins> {
+        if matches!(text, "*" | "$http_origin") {
+            return Some(Origins::All);
+        }
+        let origins = text.split(|c: char| c == ',' || c.is_ascii_whitespace()).filter(|origin| !origin.is_empty());
+        let origins: Option<Vec<_>> = origins.map(origin).collect();
+        origins.filter(|origins| !origins.is_empty()).map(Origins::Listed)
+    }
+
+    fn write(&self, value: &Origins) -> String {
+        match value {
+            Origins::All => "*".to_owned(),
+            Origins::Listed(origins) => origins.join(", "),
+        }
+    }
+
+    fn allowed(&self) -> String {
+        "origins such as https://www.example.com, separated by commas, or *".to_owned()
+    }
+}
+
+/// An origin as browsers send it: in lower case, without a path.
+fn origin(text: &str) -> Option<String> {
+    let (scheme, host) = text.split_once("://")?;
+    let word = |text: &str, more: &str| {
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || more.as_bytes().contains(&byte))
+    };
+    (word(scheme, "+-.") && word(host, "-._:[]")).then(|| text.to_ascii_lowercase())
+}
+
+/// Padding by user agent, as the module writes it: `regex,header,message` groups joined by colons.
+pub(super) struct AgentPadding;
+
+impl Kind for AgentPadding {
+    type Value = Vec<Padding>;
+
+    fn read(&self, text: &str) -> Option<Vec<Padding>> {
+        // A pattern may hold colons and commas itself: the numbers tell where a group ends.
+        let mut groups = Vec::new();
+        let mut from = 0;
+        for (at, _) in text.match_indices(':').chain([(text.len(), "")]) {
+            if let Some(group) = padding(&text[from..at]) {
+                groups.push(group);
+                from = at + 1;
+            }
+        }
+        (from == text.len() + 1 && groups.len() < usize::from(u8::MAX)).then_some(groups)
+    }
+
+    fn write(&self, value: &Vec<Padding>) -> String {
+        let groups = value.iter().map(|group| format!("{},{},{}", group.agent.as_str(), group.header, group.message));
+        groups.collect::<Vec<_>>().join(":")
+    }
+
+    fn allowed(&self) -> String {
+        "regex,header_min,message_min in bytes, at most 1m each, several joined by colons".to_owned()
+    }
+}
+
+fn padding(group: &str) -> Option<Padding> {
+    let (rest, message) = group.rsplit_once(',')?;
+    let (agent, header) = rest.rsplit_once(',')?;
+    let bytes = |text: &str| Number(0..=1usize << 20).read(text).filter(|_| !text.is_empty());
+    let agent = Regex::new(agent).ok().filter(|_| !agent.is_empty())?;
+    Some(Padding { agent, header: bytes(header)?, message: bytes(message)? })
+}
+
+/// A ready set of templates and locations.
+pub(super) struct Ready;
+
+impl Kind for Ready {
+    type Value = Preset;
+
+    fn read(&self, text: &str) -> Option<Preset> {
+        (text == "pushstream").then_some(Preset::PushStream)
+    }
+
+    fn write(&self, value: &Preset) -> String {
+        match value {
+            Preset::PushStream => "pushstream".to_owned(),
+        }
+    }
+
+    fn allowed(&self) -> String {
+        "pushstream".to_owned()
     }
 }
 

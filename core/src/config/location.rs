@@ -1,8 +1,6 @@
 //! Locations: what is served under which path, with which directives.
 
-use std::time::Duration;
-
-use super::{Authorization, Config, Variable};
+use super::{Config, Location, Preset, preset};
 
 /// How a subscriber gets its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +9,12 @@ pub enum Mode {
     LongPolling,
     /// Answers at once with what there is.
     Polling,
+    /// One answer without end, a chunk for each message.
+    Streaming,
+    /// The same in the form that `EventSource` reads.
+    EventSource,
+    /// A frame for each message.
+    WebSocket,
 }
 
 /// What a location does.
@@ -23,16 +27,25 @@ pub enum Handler {
         /// Whether DELETE is allowed.
         admin: bool,
     },
+    /// `channels_statistics = true`
+    Statistics,
 }
 
 impl Handler {
-    /// The two kinds of locations with the words for each.
-    pub(super) const WORDS: [(&'static str, &'static [(&'static str, Self)]); 2] = [
+    /// The kinds of locations with the words for each.
+    pub(super) const WORDS: [(&'static str, &'static [(&'static str, Self)]); 3] = [
         (
             "subscriber",
-            &[("long-polling", Self::Subscriber(Mode::LongPolling)), ("polling", Self::Subscriber(Mode::Polling))],
+            &[
+                ("long-polling", Self::Subscriber(Mode::LongPolling)),
+                ("polling", Self::Subscriber(Mode::Polling)),
+                ("streaming", Self::Subscriber(Mode::Streaming)),
+                ("eventsource", Self::Subscriber(Mode::EventSource)),
+                ("websocket", Self::Subscriber(Mode::WebSocket)),
+            ],
         ),
         ("publisher", &[("normal", Self::Publisher { admin: false }), ("admin", Self::Publisher { admin: true })]),
+        ("channels_statistics", &[("on", Self::Statistics)]),
     ];
 
     /// Key and word, as they are written.
@@ -42,35 +55,6 @@ impl Handler {
         let found = words.into_iter().find(|(_, _, handler)| **handler == self);
         found.map(|(key, word, _)| (*key, *word)).expect("every handler has its words")
     }
-}
-
-/// One location with all its directives, its own or those of the top level.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Location {
-    /// Prefix of the path.
-    pub path: String,
-    /// What is served.
-    pub handler: Handler,
-    /// Whether it stands on the public listeners, else on the admin listeners.
-    pub public: bool,
-    /// Who may subscribe.
-    pub authorized_channels_only: Authorization,
-    /// Whether messages published here are kept.
-    pub store_messages: bool,
-    /// Whether a publication is answered with counters.
-    pub channel_info_on_publish: bool,
-    /// Content type of delivered messages.
-    pub content_type: String,
-    /// How long a long-poll waits.
-    pub longpolling_connection_ttl: Option<Duration>,
-    /// How long any subscriber connection lives.
-    pub subscriber_connection_ttl: Option<Duration>,
-    /// Where the time of the last received message comes from.
-    pub last_received_message_time: Option<Variable>,
-    /// Where its tag comes from.
-    pub last_received_message_tag: Option<Variable>,
-    /// Where the channels come from; `None`: the rest of the path.
-    pub channels_path: Option<Variable>,
 }
 
 /// A location as written: only its own directives, checked.
@@ -94,24 +78,32 @@ impl Location {
 
 /// What is served when nothing is written. A variable that the top level sets goes before the one given here.
 pub(super) fn default_places(config: &Config) -> Vec<Place> {
-    let place = |path: &str, handler, own: &[(&str, &str, &Option<Variable>)]| Place {
+    let place = |path: &str, handler, own: &[(&str, &str)]| Place {
         path: path.to_owned(),
         handler,
         public: matches!(handler, Handler::Subscriber(_)),
         own: own
             .iter()
-            .filter(|(_, _, top)| top.is_none())
-            .map(|(key, value, _)| ((*key).to_owned(), (*value).to_owned()))
+            .filter(|(key, _)| !config.set.contains(key))
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect(),
     };
-    let position = [
-        ("last_received_message_time", "$arg_time", &config.last_received_message_time),
-        ("last_received_message_tag", "$arg_tag", &config.last_received_message_tag),
-    ];
-    vec![
-        place("/sub/", Handler::Subscriber(Mode::LongPolling), &position),
+    let position = [("last_received_message_time", "$arg_time"), ("last_received_message_tag", "$arg_tag")];
+    let by_id = [("channels_path", "$arg_id")];
+    let mut places = match config.preset {
+        None => vec![
+            place("/sub/", Handler::Subscriber(Mode::LongPolling), &position),
+            place("/stream/", Handler::Subscriber(Mode::Streaming), &position),
+        ],
+        Some(Preset::PushStream) => vec![place("/sub/", Handler::Subscriber(Mode::Streaming), &preset::IFRAME)],
+    };
+    places.extend([
         place("/lp/", Handler::Subscriber(Mode::LongPolling), &position),
         place("/poll/", Handler::Subscriber(Mode::Polling), &position),
-        place("/pub", Handler::Publisher { admin: true }, &[("channels_path", "$arg_id", &config.channels_path)]),
-    ]
+        place("/ev/", Handler::Subscriber(Mode::EventSource), &position),
+        place("/ws/", Handler::Subscriber(Mode::WebSocket), &position),
+        place("/pub", Handler::Publisher { admin: true }, &by_id),
+        place("/channels-stats", Handler::Statistics, &by_id),
+    ]);
+    places
 }

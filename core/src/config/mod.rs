@@ -7,16 +7,21 @@
 
 mod kind;
 mod location;
+mod preset;
+mod template;
 mod toml;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kind::Kind;
-pub use location::{Handler, Location, Mode};
+pub use location::{Handler, Mode};
 use location::{Place, default_places};
+use regex_lite::Regex;
+pub use template::{Escape, Part, Template};
 
 /// One key, as INI registration, `--help` and the manual list it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,6 +127,41 @@ pub enum Authorization {
     On,
 }
 
+/// Whose pages may read answers from another origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origins {
+    /// Everybody's.
+    All,
+    /// Those of these origins, in lower case.
+    Listed(Vec<String>),
+}
+
+/// How much is sent to agents that wait for a buffer to fill before they show anything.
+#[derive(Clone, Debug)]
+pub struct Padding {
+    /// Which agents.
+    pub agent: Regex,
+    /// The least bytes of a header.
+    pub header: usize,
+    /// The least bytes of a message.
+    pub message: usize,
+}
+
+impl PartialEq for Padding {
+    fn eq(&self, other: &Self) -> bool {
+        (self.agent.as_str(), self.header, self.message) == (other.agent.as_str(), other.header, other.message)
+    }
+}
+
+impl Eq for Padding {}
+
+/// A ready set of templates and locations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preset {
+    /// What pushstream.js needs.
+    PushStream,
+}
+
 /// Where log lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Log {
@@ -149,6 +189,7 @@ macro_rules! declare {
     (
         hub { $($(#[doc = $doc:literal])+ $key:ident: $type:ty = $kind:expr, $default:expr $(, shown $shown:literal)?;)+ }
         location { $($(#[doc = $ldoc:literal])+ $lkey:ident: $ltype:ty = $lkind:expr, $ldefault:literal;)+ }
+        files { $($(#[doc = $fdoc:literal])+ $fkey:ident => $text:ident;)+ }
     ) => {
         /// The resolved configuration of one hub and its clients.
         #[derive(Clone, Debug)]
@@ -160,8 +201,20 @@ macro_rules! declare {
             /// The locations as written; `None` stands for the default ones. `locations` follows from them and from the
             /// keys above, whichever is set later.
             places: Option<Vec<Place>>,
-            /// Whether `admin_listen` was set; else it follows `socket`.
-            admin_listen_set: bool,
+            /// The keys that were set: what was not follows `socket` or `preset` where these decide it.
+            set: Vec<&'static str>,
+        }
+
+        /// One location with all its directives, its own or those of the top level.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct Location {
+            /// Prefix of the path.
+            pub path: String,
+            /// What is served.
+            pub handler: Handler,
+            /// Whether it stands on the public listeners, else on the admin listeners.
+            pub public: bool,
+            $($(#[doc = $ldoc])+ pub $lkey: $ltype,)+
         }
 
         impl Default for Config {
@@ -172,7 +225,7 @@ macro_rules! declare {
                     $($lkey: $lkind.read($ldefault).expect(SOUND),)+
                     locations: Vec::new(),
                     places: None,
-                    admin_listen_set: false,
+                    set: Vec::new(),
                 };
                 config.settle();
                 config
@@ -180,10 +233,13 @@ macro_rules! declare {
         }
 
         /// All keys, in the order of the declaration.
-        const NAMES: &[&str] = &[$(stringify!($key),)+ $(stringify!($lkey),)+];
+        const NAMES: &[&str] = &[$(stringify!($key),)+ $(stringify!($lkey),)+ $(stringify!($fkey),)+];
 
         /// Those that may stand in a location.
-        const LOCATION_NAMES: &[&str] = &[$(stringify!($lkey),)+];
+        const LOCATION_NAMES: &[&str] = &[$(stringify!($lkey),)+ $(stringify!($fkey),)+];
+
+        /// Keys that name a file with the text of another key.
+        const FILES: &[(&str, &str)] = &[$((stringify!($fkey), stringify!($text)),)+];
 
         impl Config {
             /// All keys with their defaults on this machine, in the order of the manual.
@@ -202,6 +258,13 @@ macro_rules! declare {
                         default: $ldefault.to_owned(),
                         allowed: $lkind.allowed(),
                         description: concat!($($ldoc),+).trim().to_owned(),
+                        location: true,
+                    },)+
+                    $(Key {
+                        name: stringify!($fkey),
+                        default: "none".to_owned(),
+                        allowed: "the path of a file".to_owned(),
+                        description: concat!($($fdoc),+).trim().to_owned(),
                         location: true,
                     },)+
                 ]
@@ -288,8 +351,24 @@ declare! {
         channel_inactivity_time: u32 = kind::Seconds { least: 0 }, "30s";
         /// How long a `dedupe` key of a publication is remembered; longer than anybody tries again.
         dedupe_window: u32 = kind::Seconds { least: 1 }, "5m";
+        /// Channels whose names begin with `wildcard_channel_prefix` that may exist at a time.
+        max_number_of_wildcard_channels: Option<u32> = kind::Optional(kind::Number(1..=u32::MAX)), "none";
+        /// Channels whose names begin so are wildcard channels: counted apart, and open to every subscriber.
+        wildcard_channel_prefix: Option<String> = kind::Optional(kind::Text), "none";
+        /// The channel that is told when channels come and go and who subscribes; none: nobody is told.
+        events_channel_id: Option<String> = kind::Optional(kind::Channel), "none";
         /// What the subscribers of a deleted channel are told.
         channel_deleted_message_text: String = kind::Text, "Channel deleted";
+        /// Text of the pings in streaming mode, which pass through the message template.
+        ping_message_text: String = kind::Text, " ";
+        /// Text of the message, with id -4, that tells subscribers who read templates that messages are missing.
+        gap_message_text: Option<String> = kind::Optional(kind::Text), "none";
+        /// Whether a long-poll that ends without a message is answered 200 with a message of id -3 instead of 304.
+        timeout_with_body: bool = kind::Switch, "off";
+        /// Bytes that may wait for one reader beside the message that is being sent; what is more is read from the log later.
+        client_buffer: u64 = kind::Size(4 << 10..=64 << 20), "128k";
+        /// Templates and locations for an existing client, in place of those that are not set.
+        preset: Option<Preset> = kind::Optional(kind::Ready), "none";
         /// A connection that takes no byte for this long is closed.
         send_timeout: Duration = kind::Time { least: SECOND, most: DAY }, "30s";
         /// How long a client may take to send a request.
@@ -329,8 +408,37 @@ declare! {
         last_received_message_time: Option<Variable> = kind::Optional(kind::RequestVariable), "none";
         /// Where its tag comes from; when absent or empty, from If-None-Match.
         last_received_message_tag: Option<Variable> = kind::Optional(kind::RequestVariable), "none";
-        /// Where the channels come from; none: the rest of the path after the location's.
+        /// Where the id of the last received event comes from; when absent or empty, from Last-Event-ID.
+        last_event_id: Option<Variable> = kind::Optional(kind::RequestVariable), "none";
+        /// Where the channels come from; when absent or empty, from the rest of the path after the location's.
         channels_path: Option<Variable> = kind::Optional(kind::RequestVariable), "none";
+        /// What is sent first, before any message.
+        header_template: Option<String> = kind::Optional(kind::Text), "none";
+        /// The layout of each message. Placeholders: `~id~ ~channel~ ~text~ ~size~ ~time~ ~tag~ ~event-id~ ~event-type~`;
+        /// `~text-json~`, `~text-uri~` and `~text-html~` escape the text for a JSON string, a URL or HTML, and so with
+        /// channel, event-id and event-type; `~text-uri-once~` leaves what is percent-encoded already.
+        message_template: Template = kind::Layout, "~text~";
+        /// What is sent last, before the hub ends an answer.
+        footer_template: Option<String> = kind::Optional(kind::Text), "none";
+        /// Channels with `wildcard_channel_prefix` that one subscription may name; none: `max_number_of_wildcard_channels`.
+        wildcard_channel_max_qtd: Option<u32> = kind::Optional(kind::Number(1..=u32::MAX)), "none";
+        /// How long a stream or WebSocket may be silent before the hub sends a ping. Below the 60s after which nginx gives up.
+        ping_message_interval: Option<Duration> = kind::Optional(kind::Time { least: SECOND, most: DAY }), "15s";
+        /// Whether text that a browser sends over a WebSocket is published to the channels it subscribed to.
+        websocket_allow_publish: bool = kind::Switch, "off";
+        /// Whether `events_channel_id` may be subscribed to.
+        allow_connections_to_events_channel: bool = kind::Switch, "off";
+        /// Where the agent for `padding_by_user_agent` comes from; when absent or empty, from User-Agent.
+        user_agent: Option<Variable> = kind::Optional(kind::RequestVariable), "none";
+        /// Fills up what streams send to agents that match, in groups regex,header_min,message_min; the first group that fits.
+        padding_by_user_agent: Option<Vec<Padding>> = kind::Optional(kind::AgentPadding), "none";
+        /// Pages of these origins may read answers (CORS), and only they may open a WebSocket. None: no page of another
+        /// origin may read, and WebSockets are open to all.
+        allowed_origins: Option<Origins> = kind::Optional(kind::WebOrigins), "none";
+    }
+    files {
+        /// A file with the header template, read at start.
+        header_template_file => header_template;
     }
 }
 
@@ -357,6 +465,21 @@ fn read<K: Kind>(kind: &K, key: &str, value: &str) -> Result<K::Value, ConfigErr
         value: value.to_owned(),
         allowed: kind.allowed(),
     })
+}
+
+/// The key whose text the file holds, and the text; other keys as they are.
+fn from_file<'k, 'v>(key: &'k str, value: &'v str) -> Result<(&'k str, Cow<'v, str>), ConfigError> {
+    let Some((_, text_key)) = FILES.iter().find(|(file_key, _)| *file_key == key) else {
+        return Ok((key, value.into()));
+    };
+    if matches!(value, "none" | "") {
+        return Ok((text_key, "none".into()));
+    }
+    let unreadable =
+        |message: String| ConfigError::Unreadable { file: value.to_owned(), message: format!("{key}: {message}") };
+    let bytes = std::fs::read(value).map_err(|error| unreadable(error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|_| unreadable("is not UTF-8".to_owned()))?;
+    Ok((text_key, text.into()))
 }
 
 fn unknown(key: &str, names: &[&'static str]) -> ConfigError {
@@ -386,8 +509,19 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Value`] or [`ConfigError::Unknown`]; nothing is changed then.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
-        self.assign(key, value)?;
-        self.admin_listen_set |= key == "admin_listen";
+        let (key, value) = from_file(key, value)?;
+        self.assign(key, &value)?;
+        // A location's key that is none leaves it to the ready locations.
+        let nothing = matches!(&*value, "none" | "") && LOCATION_NAMES.contains(&key);
+        self.set.extend(NAMES.iter().find(|name| **name == key && !nothing));
+        if key == "preset" {
+            // What another preset gave is gone with it.
+            for (key, value) in Self::default().values() {
+                if !self.set.contains(&key) {
+                    self.assign(key, &value)?;
+                }
+            }
+        }
         self.settle();
         Ok(())
     }
@@ -428,7 +562,23 @@ impl Config {
                 return conflict(format!("{address} stands twice among listen, admin_listen and socket"));
             }
         }
+        if self.wildcard_channel_prefix.is_none() && self.max_number_of_wildcard_channels.is_some() {
+            return conflict(
+                "max_number_of_wildcard_channels counts nothing without wildcard_channel_prefix".to_owned(),
+            );
+        }
         for (at, location) in self.locations.iter().enumerate() {
+            let most = location.wildcard_channel_max_qtd;
+            if most.is_some() && self.wildcard_channel_prefix.is_none() {
+                return conflict("wildcard_channel_max_qtd counts nothing without wildcard_channel_prefix".to_owned());
+            }
+            if let (Some(most), Some(all)) = (most, self.max_number_of_wildcard_channels)
+                && most > all
+            {
+                return conflict(format!(
+                    "wildcard_channel_max_qtd = {most} is above max_number_of_wildcard_channels = {all}: that many cannot exist"
+                ));
+            }
             let same = |other: &Location| other.path == location.path && other.public == location.public;
             if self.locations[..at].iter().any(same) {
                 return conflict(format!("location \"{}\" stands twice on the same listeners", location.path));
@@ -460,7 +610,12 @@ impl Config {
 
     /// Derives what depends on several keys.
     fn settle(&mut self) {
-        if !self.admin_listen_set {
+        for (key, value) in preset::values(self.preset) {
+            if !self.set.contains(key) {
+                self.assign(key, value).expect("a preset is allowed");
+            }
+        }
+        if !self.set.contains(&"admin_listen") {
             self.admin_listen = vec![Address::Unix(self.socket.with_file_name("admin.sock"))];
         }
         self.locations = match &self.places {

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
-use super::location::{Handler, Location, Place};
-use super::{Config, ConfigError, LOCATION_NAMES, unknown};
+use super::location::{Handler, Place};
+use super::{Config, ConfigError, LOCATION_NAMES, Location, from_file, unknown};
 
 /// An error and where in the text it is.
 type Located<T> = Result<T, (ConfigError, Range<usize>)>;
@@ -31,6 +31,7 @@ impl Config {
     }
 
     fn apply(&mut self, table: &DeTable<'_>) -> Located<()> {
+        let mut given = Vec::new();
         for entry in in_order(table) {
             match (entry.key, entry.value) {
                 ("location", DeValue::Array(locations)) => {
@@ -43,8 +44,16 @@ impl Config {
                 }
                 ("location", _) => return Err((not_a_table(), entry.span)),
                 (key, value) => {
-                    let value = scalar(key, value).map_err(|error| (error, entry.span.clone()))?;
-                    self.set(key, &value).map_err(|error| (error, entry.span))?;
+                    let set = scalar(key, value).and_then(|value| {
+                        let (means, value) = from_file(key, &value)?;
+                        if given.contains(&means) {
+                            return Err(ConfigError::Conflict(format!("{means} and {key} cannot stand together")));
+                        }
+                        self.set(means, &value)?;
+                        given.push(means);
+                        Ok(())
+                    });
+                    set.map_err(|error| (error, entry.span))?;
                 }
             }
         }
@@ -116,22 +125,29 @@ fn place(table: &DeTable<'_>, span: Range<usize>) -> Located<Place> {
             },
             key => match Handler::WORDS.iter().find(|(name, _)| *name == key) {
                 Some(_) if handler.is_some() => {
-                    return incomplete("a location is either a subscriber or a publisher".to_owned());
+                    return incomplete(
+                        "a location is either a subscriber, a publisher or channels_statistics".to_owned(),
+                    );
                 }
                 Some((_, words)) => match words.iter().find(|(word, _)| *word == value) {
                     Some((_, found)) => handler = Some(*found),
                     None => return wrong(&words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(" or ")),
                 },
                 None => {
-                    scratch.assign(key, &value).map_err(|error| (with_own_keys(error), entry.span.clone()))?;
-                    own.push((key.to_owned(), value));
+                    let located = |error| (with_own_keys(error), entry.span.clone());
+                    let (key, value) = from_file(key, &value).map_err(located)?;
+                    scratch.assign(key, &value).map_err(located)?;
+                    if own.iter().any(|(other, _)| other == key) {
+                        return incomplete(format!("{key} and {} cannot stand together", entry.key));
+                    }
+                    own.push((key.to_owned(), value.into_owned()));
                 }
             },
         }
     }
     let Some(path) = path else { return incomplete("this location has no path, such as path = \"/sub/\"".to_owned()) };
     let Some(handler) = handler else {
-        return incomplete(format!("location \"{path}\" has neither subscriber nor publisher"));
+        return incomplete(format!("location \"{path}\" has neither subscriber nor publisher nor channels_statistics"));
     };
     Ok(Place { path, handler, public: public.unwrap_or(matches!(handler, Handler::Subscriber(_))), own })
 }
@@ -140,8 +156,11 @@ fn place(table: &DeTable<'_>, span: Range<usize>) -> Located<Place> {
 fn with_own_keys(error: ConfigError) -> ConfigError {
     match error {
         ConfigError::Unknown { key, .. } => {
-            let names: Vec<_> =
-                ["path", "listener", "subscriber", "publisher"].iter().chain(LOCATION_NAMES).copied().collect();
+            let names: Vec<_> = ["path", "listener", "subscriber", "publisher", "channels_statistics"]
+                .iter()
+                .chain(LOCATION_NAMES)
+                .copied()
+                .collect();
             unknown(&key, &names)
         }
         other => other,

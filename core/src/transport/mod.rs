@@ -68,6 +68,7 @@ pub(crate) fn serve(
     };
     match location.handler {
         Handler::Publisher { .. } => Outcome::Reply(http::publish(engine, location, &channels, request)),
+        Handler::Statistics => Outcome::Reply(Reply::new(404)),
         Handler::Subscriber(mode) => {
             subscribe(engine, config, thread, mode, &channels, request, index).unwrap_or_else(Outcome::Reply)
         }
@@ -77,7 +78,7 @@ pub(crate) fn serve(
 /// The answer to a method that needs no channel, or that the location does not know.
 fn refuse_method(handler: Handler, method: &str) -> Option<Reply> {
     let allowed: &[&str] = match handler {
-        Handler::Subscriber(_) => &["GET"],
+        Handler::Subscriber(_) | Handler::Statistics => &["GET"],
         Handler::Publisher { admin: false } => &["GET", "POST", "PUT"],
         Handler::Publisher { admin: true } => &["GET", "POST", "PUT", "DELETE"],
     };
