@@ -6,6 +6,7 @@ pub(crate) mod intake;
 pub(crate) mod long_poll;
 pub(crate) mod reply;
 pub(crate) mod request;
+pub(crate) mod websocket;
 
 use std::borrow::Cow;
 use std::collections::HashMap;

@@ -45,6 +45,11 @@ impl<'a> Request<'a> {
         find(self.headers, name)
     }
 
+    /// Whether the headers of this name, each a list, hold the token in any case.
+    pub(crate) fn lists(&self, name: &str, token: &str) -> bool {
+        lists(self.headers, name, token)
+    }
+
     /// The first argument of this name, decoded once. A plus stays a plus.
     pub(crate) fn argument(&self, name: &str) -> Option<Cow<'a, [u8]>> {
         self.query.split('&').find_map(|pair| {
@@ -58,15 +63,14 @@ fn find<'a>(headers: &[Header<'a>], name: &str) -> Option<&'a [u8]> {
     headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value.trim_ascii())
 }
 
+fn lists(headers: &[Header<'_>], name: &str, token: &str) -> bool {
+    headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name)).any(|header| {
+        header.value.split(|&byte| byte == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+    })
+}
+
 fn keeps_alive(http10: bool, headers: &[Header<'_>]) -> bool {
-    let has = |token: &str| {
-        headers.iter().filter(|header| header.name.eq_ignore_ascii_case("connection")).any(|header| {
-            header
-                .value
-                .split(|&byte| byte == b',')
-                .any(|part| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
-        })
-    };
+    let has = |token: &str| lists(headers, "connection", token);
     if http10 { has("keep-alive") && !has("close") } else { !has("close") }
 }
 
