@@ -1,6 +1,8 @@
 //! A hub inside the test, and clients that look at bytes.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
+pub mod websocket;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
