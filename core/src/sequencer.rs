@@ -22,7 +22,7 @@ use crate::control::Control;
 use crate::error::{Error, Limit};
 use crate::fanout::Mailbox;
 use crate::log::{Address, Log, Record};
-use crate::message::{Message, NewMessage, Position, Published};
+use crate::message::{InvalidPosition, Message, NewMessage, Position, Published};
 
 /// Bytes of messages that one answer carries at most; the rest follows when the subscriber asks again from its position.
 /// A client that does not read holds as much outside of `memory_limit`.
@@ -74,10 +74,21 @@ pub(crate) struct Subscribe<'a> {
     pub(crate) channels: &'a [Wanted],
     /// What it has seen; `None`: it starts with what comes next.
     pub(crate) after: Option<Position>,
+    /// The publisher's id of the last message it has seen; goes before `after` where it is known.
+    pub(crate) event_id: Option<&'a str>,
     /// `authorized_channels_only`
     pub(crate) authorized_only: bool,
-    /// Take a seat when there is nothing.
-    pub(crate) wait: bool,
+    pub(crate) seat: Seat,
+}
+
+/// When a subscriber takes seats in its channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seat {
+    Never,
+    /// It is answered at once if it missed something.
+    IfNothingMissed,
+    /// It stays, whatever it missed.
+    Always,
 }
 
 /// Ids of a subscription's channels, in path order.
@@ -88,8 +99,8 @@ pub(crate) type Seats = SmallVec<[ChannelId; 1]>;
 pub(crate) enum Resume {
     /// At once: what it missed, if anything.
     Now(Batch),
-    /// Nothing yet: it has seats, and is complete up to `from`.
-    Waiting { from: Position, seats: Seats },
+    /// It has seats. With what it missed it is complete up to the batch's position.
+    Seated(Batch, Seats),
 }
 
 /// Messages in position order.
@@ -100,6 +111,8 @@ pub(crate) struct Batch {
     pub(crate) position: Position,
     /// Something that the subscriber has not seen is no longer there.
     pub(crate) gap: bool,
+    /// More follows after `position`.
+    pub(crate) more: bool,
 }
 
 /// Why a subscription is refused.
@@ -283,6 +296,29 @@ impl Sequencer {
     /// falls between look-up and seat, nor between two of the channels.
     pub(crate) fn resume_or_wait(&self, thread: ThreadId, subscribe: Subscribe<'_>) -> Result<Resume, Refusal> {
         self.enter().resume_or_wait(seconds(), thread, subscribe)
+    }
+
+    /// What was stored in the seats' channels after the position: of `bytes` about, and one message at least.
+    pub(crate) fn read_on(&self, seats: &[ChannelId], after: Position, bytes: usize) -> Batch {
+        self.enter().read_on(seats, after, bytes)
+    }
+
+    /// Publishes to those of the seats' channels that still are, all or none.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub(crate) fn publish_to(&self, seats: &[ChannelId], message: &NewMessage<'_>) -> Result<(), Error> {
+        let state = self.enter();
+        let names = seats.iter().filter_map(|id| state.channels.get(*id));
+        let batch: Vec<_> = names.map(|channel| (channel.name.clone(), *message)).collect();
+        drop(state);
+        self.publish_many(&batch).map(drop)
+    }
+
+    /// The head, when the thread is owed nothing: then all of its seats are complete up to there.
+    pub(crate) fn complete_to(&self, thread: ThreadId) -> Option<Position> {
+        let state = self.enter();
+        state.owed[usize::from(thread)].is_empty().then_some(state.head)
     }
 
     /// Gives seats back. The answer is the head when the thread is owed nothing: then its seats were complete up to there.
@@ -630,7 +666,7 @@ impl State {
     fn history(&mut self, now: u32, name: &ChannelName, after: Position, limit: usize) -> Vec<Message> {
         let Some(channel) = self.find(now, name).and_then(|id| self.channels.get(id)) else { return Vec::new() };
         let mut entries: Vec<(Entry, ())> = channel.history.after(after).take(limit).map(|entry| (entry, ())).collect();
-        self.fit(&mut entries, false);
+        self.fit(&mut entries, false, ANSWER);
         entries.into_iter().filter_map(|(entry, ())| self.copy(name.clone(), entry.address)).collect()
     }
 
@@ -674,8 +710,9 @@ impl State {
                 return Err(Refusal::Limit(Limit::Subscribers(most)));
             }
         }
-        let batch = self.missed(subscribe, &found);
-        if !subscribe.wait || batch.gap || !batch.messages.is_empty() {
+        let mut batch = self.missed(subscribe, &found);
+        let missed = batch.gap || !batch.messages.is_empty();
+        if subscribe.seat == Seat::Never || (subscribe.seat == Seat::IfNothingMissed && missed) {
             return Ok(Resume::Now(batch));
         }
         self.may_create(found.iter().filter(|id| id.is_none()).count()).map_err(Refusal::Limit)?;
@@ -693,11 +730,35 @@ impl State {
             channel.used = now;
         }
         self.subscribers += seats.len() as u64;
-        Ok(Resume::Waiting { from: self.head, seats })
+        if !batch.more {
+            batch.position = self.head;
+        }
+        Ok(Resume::Seated(batch, seats))
+    }
+
+    /// Where the subscriber goes on, and whether it names a message that nobody knows.
+    fn start(&self, subscribe: Subscribe<'_>, found: &[Option<ChannelId>]) -> (Option<Position>, bool) {
+        let Some(event_id) = subscribe.event_id else { return (subscribe.after, false) };
+        let histories = found.iter().flatten().filter_map(|id| self.channels.get(*id)).map(|channel| &channel.history);
+        let named = histories.filter_map(|history| {
+            let is =
+                |entry: &Entry| self.log.read(entry.address).is_some_and(|record| record.event_id == Some(event_id));
+            history.after(Position::START).find(is).map(|entry| entry.position)
+        });
+        match (named.min(), subscribe.after) {
+            (Some(named), after) => (Some(after.map_or(named, |after| after.min(named))), false),
+            (None, Some(after)) => (Some(after), false),
+            // Messages without an id of their own are known to event streams by their position.
+            (None, None) => match event_id.parse() {
+                Ok(position) => (Some(position), false),
+                Err(InvalidPosition) => (Some(Position::START), true),
+            },
+        }
     }
 
     fn missed(&self, subscribe: Subscribe<'_>, found: &[Option<ChannelId>]) -> Batch {
-        let mut gap = subscribe.after.is_some_and(|after| after > self.head);
+        let (after, unknown) = self.start(subscribe, found);
+        let mut gap = unknown || after.is_some_and(|after| after > self.head);
         let mut entries: Vec<(Entry, &ChannelName)> = Vec::new();
         let mut backlog = false;
         for (wanted, id) in subscribe.channels.iter().zip(found) {
@@ -707,46 +768,62 @@ impl State {
                 if let Some(channel) = channel {
                     entries.extend(channel.history.newest(wanted.backlog as usize).map(|entry| (entry, &wanted.name)));
                 }
-            } else if let Some(after) = subscribe.after {
+            } else if let Some(after) = after {
                 match channel {
                     Some(channel) => {
                         gap |= !channel.history.complete_after(after);
-                        // Of one channel no more is looked at than can be sent.
-                        let mut bytes = 0;
-                        let missed = channel.history.after(after).take_while(|entry| {
-                            let fits = bytes <= ANSWER;
-                            bytes += self.log.read(entry.address).map_or(0, |record| record.len());
-                            fits
-                        });
-                        entries.extend(missed.map(|entry| (entry, &wanted.name)));
+                        entries.extend(self.stored_after(channel, after, ANSWER).map(|entry| (entry, &wanted.name)));
                     }
                     None => gap |= !History::new(self.watermark).complete_after(after),
                 }
             }
         }
-        if subscribe.channels.len() > 1 {
-            entries.sort_unstable_by_key(|(entry, _)| entry.position);
+        self.batch(entries, gap, backlog, ANSWER)
+    }
+
+    fn read_on(&self, seats: &[ChannelId], after: Position, bytes: usize) -> Batch {
+        let channels = seats.iter().filter_map(|id| self.channels.get(*id));
+        let (mut gap, mut entries) = (false, Vec::new());
+        for channel in channels {
+            gap |= !channel.history.complete_after(after);
+            entries.extend(self.stored_after(channel, after, bytes).map(|entry| (entry, &channel.name)));
         }
-        let cut = self.fit(&mut entries, backlog);
+        let batch = self.batch(entries, gap, false, bytes);
+        if batch.more { batch } else { Batch { position: self.head, ..batch } }
+    }
+
+    /// Of one channel no more is looked at than can be sent.
+    fn stored_after(&self, channel: &Channel, after: Position, limit: usize) -> impl Iterator<Item = Entry> {
+        let mut bytes = 0;
+        channel.history.after(after).take_while(move |entry| {
+            let fits = bytes <= limit;
+            bytes += self.log.read(entry.address).map_or(0, |record| record.len());
+            fits
+        })
+    }
+
+    fn batch(&self, mut entries: Vec<(Entry, &ChannelName)>, gap: bool, backlog: bool, limit: usize) -> Batch {
+        entries.sort_unstable_by_key(|(entry, _)| entry.position);
+        let cut = self.fit(&mut entries, backlog, limit);
         let copied = entries.into_iter().filter_map(|(entry, name)| self.copy(name.clone(), entry.address));
         let messages: Vec<Message> = copied.collect();
         let position = match messages.last() {
             Some(last) if !gap || cut => last.position,
             _ => self.head,
         };
-        Batch { messages, position, gap: gap || (cut && backlog) }
+        Batch { messages, position, gap: gap || (cut && backlog), more: cut && !backlog }
     }
 
-    /// Bounds an answer to `ANSWER` bytes: what comes later is asked for again from the answer's position, but a backlog is
+    /// Bounds an answer to `limit` bytes: what comes later is asked for again from the answer's position, but a backlog is
     /// not, so there the oldest give way. True when something was cut.
-    fn fit<T>(&self, entries: &mut Vec<(Entry, T)>, keep_newest: bool) -> bool {
+    fn fit<T>(&self, entries: &mut Vec<(Entry, T)>, keep_newest: bool, limit: usize) -> bool {
         if keep_newest {
             entries.reverse();
         }
         let mut bytes = 0;
         let fitting = entries.iter().take_while(|(entry, _)| {
             bytes += self.log.read(entry.address).map_or(0, |record| record.len());
-            bytes <= ANSWER
+            bytes <= limit
         });
         let keep = fitting.count().max(1);
         let cut = keep < entries.len();

@@ -37,7 +37,8 @@ fn wanted(set: &BTreeSet<usize>) -> Vec<Wanted> {
 }
 
 fn ask(channels: &[Wanted], after: Option<Position>, wait: bool) -> Subscribe<'_> {
-    Subscribe { channels, after, authorized_only: false, wait }
+    let seat = if wait { Seat::IfNothingMissed } else { Seat::Never };
+    Subscribe { channels, after, event_id: None, authorized_only: false, seat }
 }
 
 #[derive(Clone, Debug)]
@@ -241,7 +242,7 @@ proptest! {
                             prop_assert!(batch.position >= after || batch.gap);
                             subscriber.position = Some(batch.position);
                         }
-                        Ok(Resume::Waiting { from, seats }) => {
+                        Ok(Resume::Seated(Batch { position: from, .. }, seats)) => {
                             if let Some(after) = subscriber.position {
                                 model.check(subscriber, after, &[], false)?;
                             }
@@ -433,7 +434,7 @@ fn a_cleared_channel_keeps_its_subscribers_and_says_what_is_missing() {
     let mut state = state(limits());
     let channels = wanted(&BTreeSet::from([0]));
     let seated = state.resume_or_wait(START, 0, ask(&channels, None, true));
-    assert!(matches!(seated, Ok(Resume::Waiting { .. })));
+    assert!(matches!(seated, Ok(Resume::Seated(..))));
     for _ in 0..3 {
         state.publish(START, &name(0), &NewMessage::new(b"x")).expect("published");
     }

@@ -14,7 +14,9 @@ use slab::Slab;
 
 use super::Form;
 use super::deadlines::{NEVER, Tick};
+use super::output::{Output, Written};
 use super::reply::Framing;
+use super::stream::Stream;
 use crate::fanout::{Key, Places};
 use crate::message::Position;
 
@@ -44,8 +46,10 @@ pub(crate) struct Connection {
 pub(crate) enum State {
     /// Between requests.
     Idle,
-    /// A subscriber in its seats.
+    /// A subscriber in its seats, who is answered once.
     Waiting(Waiting),
+    /// A subscriber in its seats, who stays.
+    Streaming(Box<Stream>),
     /// The client has not taken all of its answer.
     Sending(Box<Sending>),
     /// Everything is said; reads what the client still sends, so that the answer is not lost in a reset.
@@ -64,8 +68,8 @@ pub(crate) struct Waiting {
 /// The rest of an answer.
 #[derive(Debug)]
 pub(crate) struct Sending {
-    rest: Bytes,
-    keep_alive: bool,
+    pub(crate) output: Output,
+    pub(crate) keep_alive: bool,
 }
 
 /// What came of writing or reading.
@@ -144,47 +148,63 @@ impl Connections {
     /// Writes an answer, all of it if the client takes it.
     pub(crate) fn send(&mut self, key: Key, answer: &Bytes, keep_alive: bool) -> Progress {
         let Some(connection) = self.get(key) else { return Progress::Over };
-        match send(&connection.socket, answer, SendFlags::NOSIGNAL) {
-            Ok(sent) if sent == answer.len() => connection.sent(keep_alive),
-            Ok(sent) => self.wait_for_room(key, answer.slice(sent..), keep_alive),
-            Err(Errno::AGAIN) => self.wait_for_room(key, answer.clone(), keep_alive),
-            Err(_) => Progress::Over,
-        }
-    }
-
-    fn wait_for_room(&mut self, key: Key, rest: Bytes, keep_alive: bool) -> Progress {
-        let Some(connection) = self.slab.get_mut(key as usize) else { return Progress::Over };
-        connection.state = State::Sending(Box::new(Sending { rest, keep_alive }));
-        let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
-        match epoll::modify(&self.epoll, &connection.socket, epoll::EventData::new_u64(u64::from(key)), flags) {
-            Ok(()) => Progress::Blocked,
-            Err(_) => Progress::Over,
-        }
+        let sent = match send(&connection.socket, answer, SendFlags::NOSIGNAL) {
+            Ok(sent) if sent == answer.len() => return connection.sent(keep_alive),
+            Ok(sent) => sent,
+            Err(Errno::AGAIN) => 0,
+            Err(_) => return Progress::Over,
+        };
+        let mut output = Output::default();
+        output.push(answer.slice(sent..));
+        connection.state = State::Sending(Box::new(Sending { output, keep_alive }));
+        self.send_rest(key).0
     }
 
     /// Goes on with an answer that the client did not take at once. True beside the progress: it took some of it.
     pub(crate) fn send_rest(&mut self, key: Key) -> (Progress, bool) {
         let Some(connection) = self.get(key) else { return (Progress::Over, false) };
         let State::Sending(sending) = &mut connection.state else { return (Progress::Blocked, false) };
-        let mut moved = false;
-        loop {
-            match send(&connection.socket, &sending.rest, SendFlags::NOSIGNAL) {
-                Ok(sent) if sent == sending.rest.len() => {
-                    let keep_alive = sending.keep_alive;
-                    return (connection.sent(keep_alive), true);
-                }
-                Ok(sent) => {
-                    sending.rest = sending.rest.slice(sent..);
-                    moved = true;
-                }
-                Err(Errno::AGAIN) => return (Progress::Blocked, moved),
-                Err(_) => return (Progress::Over, moved),
-            }
+        let keep_alive = sending.keep_alive;
+        match sending.output.write(&connection.socket) {
+            Written::All => (connection.sent(keep_alive), true),
+            Written::Part(moved) => (self.wait_for_room(key), moved),
+            Written::Broken => (Progress::Over, false),
+        }
+    }
+
+    /// Writes what a stream has put out. True beside the progress: the client took some of it.
+    pub(crate) fn write(&mut self, key: Key) -> (Progress, bool) {
+        let Some(connection) = self.get(key) else { return (Progress::Over, false) };
+        let State::Streaming(stream) = &mut connection.state else { return (Progress::Blocked, false) };
+        stream.touched = false;
+        match stream.output.write(&connection.socket) {
+            Written::All => (Progress::Ready, true),
+            Written::Part(moved) => (self.wait_for_room(key), moved),
+            Written::Broken => (Progress::Over, false),
+        }
+    }
+
+    /// Has the kernel tell when the client has taken something.
+    fn wait_for_room(&mut self, key: Key) -> Progress {
+        let Some(connection) = self.slab.get_mut(key as usize) else { return Progress::Over };
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+        match epoll::modify(&self.epoll, &connection.socket, epoll::EventData::new_u64(u64::from(key)), flags) {
+            Ok(()) => Progress::Blocked,
+            Err(_) => Progress::Over,
         }
     }
 }
 
 impl Connection {
+    /// Its places, if it is a subscriber.
+    pub(crate) fn places(&mut self) -> Option<&mut Places> {
+        match &mut self.state {
+            State::Waiting(waiting) => Some(&mut waiting.places),
+            State::Streaming(stream) => Some(&mut stream.waiting.places),
+            State::Idle | State::Sending(_) | State::Lingering { .. } => None,
+        }
+    }
+
     fn sent(&mut self, keep_alive: bool) -> Progress {
         if keep_alive {
             self.state = State::Idle;

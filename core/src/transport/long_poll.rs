@@ -4,65 +4,57 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::Form;
+use super::render::Item;
 use super::reply::Reply;
-use crate::config::Location;
-use crate::message::{Kind, Message, Position};
-
-/// Tells subscribers that their channel is gone.
-const DELETED: i64 = -2;
-
-/// What an answer carries for one message.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Item<'a> {
-    id: i64,
-    channel: &'a str,
-    event: Option<&'a str>,
-    kind: Kind,
-    payload: &'a [u8],
-    position: Position,
-}
-
-impl<'a> From<&'a Message> for Item<'a> {
-    fn from(message: &'a Message) -> Self {
-        Self {
-            id: i64::try_from(message.id).unwrap_or(i64::MAX),
-            channel: &message.channel,
-            event: message.event.as_deref(),
-            kind: message.kind,
-            payload: &message.payload,
-            position: message.position,
-        }
-    }
-}
-
-impl<'a> Item<'a> {
-    /// The notice of a channel's deletion.
-    pub(crate) fn deleted(channel: &'a str, text: &'a [u8], position: Position) -> Self {
-        Self { id: DELETED, channel, event: None, kind: Kind::Bytes, payload: text, position }
-    }
-}
+use super::{Form, Layout, cors};
+use crate::config::Config;
+use crate::message::{Kind, Position};
 
 /// The answer to a poll. Without messages and gap it says only where to go on: 304, in JSON an empty list.
-pub(crate) fn answer<'a>(
-    location: &Location,
-    form: Form,
-    items: impl Iterator<Item = Item<'a>>,
-    position: Position,
-    gap: bool,
-) -> Reply {
-    let items: Vec<Item<'_>> = items.collect();
-    let reply = if items.is_empty() && !form.json { Reply::new(304) } else { Reply::new(200) };
-    let reply = reply.position(position);
-    let reply = if gap { reply.header("X-Push-Gap", 1) } else { reply };
-    if form.json {
-        return reply.body("application/json", json(&items, position, gap));
+pub(crate) fn answer(config: &Config, form: &Form, items: &[Item<'_>], position: Position, gap: bool) -> Reply {
+    let location = &config.locations[usize::from(form.location)];
+    let reply = |status| {
+        let reply = cors::allow(Reply::new(status).position(position), location, form.origin);
+        if gap { reply.header("X-Push-Gap", 1) } else { reply }
+    };
+    if form.layout == Layout::Json {
+        return reply(200).body("application/json", json(items, position, gap));
     }
-    if items.is_empty() {
-        return reply;
+    let mut messages = Vec::new();
+    if gap {
+        let complete = items.is_empty().then_some(position);
+        form.layout.append_gap(&mut messages, location, config.gap_message_text.as_deref(), (position, complete));
     }
-    let payloads: Vec<&[u8]> = items.iter().map(|item| item.payload).collect();
-    reply.body(&location.content_type, payloads.concat())
+    for item in items {
+        if form.callback.is_some() && !messages.is_empty() {
+            messages.push(b',');
+        }
+        form.layout.append(&mut messages, location, item);
+    }
+    if items.is_empty() && messages.is_empty() {
+        return reply(304);
+    }
+    let mut body = Vec::with_capacity(messages.len());
+    form.layout.append_frame(&mut body, location.header_template.as_deref());
+    match &form.callback {
+        None => body.append(&mut messages),
+        Some(callback) => {
+            body.extend_from_slice(callback.as_bytes());
+            body.extend_from_slice(b"([");
+            body.append(&mut messages);
+            body.extend_from_slice(b"]);");
+        }
+    }
+    form.layout.append_frame(&mut body, location.footer_template.as_deref());
+    let content_type = if form.callback.is_some() { "application/javascript" } else { &location.content_type };
+    reply(200).body(content_type, body)
+}
+
+/// The answer to a long-poll whose time is over.
+pub(crate) fn timed_out(config: &Config, form: &Form, position: Position) -> Reply {
+    let item = Item::timed_out(position);
+    let with_body = config.timeout_with_body && form.layout != Layout::Json;
+    answer(config, form, if with_body { std::slice::from_ref(&item) } else { &[] }, position, false)
 }
 
 #[derive(Serialize)]

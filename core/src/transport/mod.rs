@@ -1,16 +1,21 @@
 //! A message goes out: from a request to its location, and from there to an answer or a place among those who wait.
 
 pub(crate) mod connection;
+pub(crate) mod cors;
 pub(crate) mod deadlines;
 pub(crate) mod intake;
 pub(crate) mod long_poll;
+pub(crate) mod output;
+pub(crate) mod render;
 pub(crate) mod reply;
 pub(crate) mod request;
+pub(crate) mod stream;
 pub(crate) mod websocket;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::rc::Rc;
 use std::time::UNIX_EPOCH;
 
 use percent_encoding::percent_decode_str;
@@ -20,7 +25,10 @@ use crate::config::{Authorization, Config, Handler, Location, Mode, Variable};
 use crate::error::{Error, Limit};
 use crate::ingress::http;
 use crate::message::Position;
-use crate::sequencer::{Refusal, Resume, Seats, Sequencer, Subscribe, Wanted};
+use crate::sequencer::{Batch, Refusal, Resume, Seat, Seats, Sequencer, Subscribe, Wanted};
+use cors::{Origin, origin};
+use render::Item;
+pub(crate) use render::Layout;
 use reply::Reply;
 use request::Request;
 
@@ -34,15 +42,34 @@ pub(crate) enum Outcome {
         seats: Seats,
         form: Form,
     },
+    /// It stays in these seats, and has missed this.
+    Stream {
+        missed: Batch,
+        seats: Seats,
+        form: Form,
+        head: Reply,
+    },
+    /// It wanted a WebSocket and gets it, to be told the refusal there.
+    Refusal {
+        head: Reply,
+        refusal: Reply,
+    },
 }
 
 /// How a subscriber wants its answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Form {
     /// Index into [`Config::locations`].
     pub(crate) location: u16,
-    /// `Accept: application/json`
-    pub(crate) json: bool,
+    /// How it is served, which is not always the location's way.
+    pub(crate) mode: Mode,
+    pub(crate) layout: Layout,
+    /// Its group in [`Location::padding_by_user_agent`].
+    pub(crate) padding: Option<u8>,
+    /// Its origin may read the answer.
+    pub(crate) origin: Origin,
+    /// The function that a JSONP answer calls.
+    pub(crate) callback: Option<Rc<str>>,
 }
 
 /// Serves one complete request. `public` says on which kind of listener it came.
@@ -55,25 +82,59 @@ pub(crate) fn serve(
 ) -> Outcome {
     let locations = config.locations.iter().enumerate();
     let found = locations
-        .filter(|(_, location)| location.public == public && request.path.starts_with(&location.path))
+        .filter(|(_, location)| location.public == public && rest_of_path(location, request).is_some())
         .max_by_key(|(_, location)| location.path.len());
     let Some((index, location)) = found else {
         return Outcome::Reply(Reply::refusal(404, "There is no location for this path on this listener."));
     };
+    let origin = origin(location, request);
+    serve_at(engine, config, thread, (index, origin), request)
+        .unwrap_or_else(|refusal| Outcome::Reply(cors::allow(refusal, location, origin)))
+}
+
+fn serve_at(
+    engine: &Sequencer,
+    config: &Config,
+    thread: ThreadId,
+    (index, origin): (usize, Origin),
+    request: &Request<'_>,
+) -> Result<Outcome, Reply> {
+    let location = &config.locations[index];
     if let Some(reply) = refuse_method(location.handler, request.method) {
-        return Outcome::Reply(reply);
+        return Err(reply);
     }
-    let channels = match channels(location, config, request) {
-        Ok(channels) => channels,
-        Err(reply) => return Outcome::Reply(reply),
-    };
     match location.handler {
-        Handler::Publisher { .. } => Outcome::Reply(http::publish(engine, location, &channels, request)),
-        Handler::Statistics => Outcome::Reply(Reply::new(404)),
+        Handler::Publisher { .. } => {
+            let reply = http::publish(engine, location, &channels(location, config, request)?, request);
+            Ok(Outcome::Reply(cors::allow(reply, location, origin)))
+        }
+        Handler::Statistics => Err(Reply::new(404)),
         Handler::Subscriber(mode) => {
-            subscribe(engine, config, thread, mode, &channels, request, index).unwrap_or_else(Outcome::Reply)
+            let form = form(config, index, mode, origin, request)?;
+            if form.mode != Mode::WebSocket {
+                return subscribe(engine, config, thread, form, request);
+            }
+            if !cors::may_open(origin, request) {
+                return Err(Reply::refusal(403, "Origin is not among the allowed_origins of this location."));
+            }
+            let accept = websocket::handshake(request)?;
+            let head = || Reply::new(101).header("Sec-WebSocket-Accept", &accept);
+            match subscribe(engine, config, thread, form, request) {
+                Ok(Outcome::Stream { missed, seats, form, .. }) => {
+                    let head = if missed.gap { head().header("X-Push-Gap", 1) } else { head() };
+                    Ok(Outcome::Stream { missed, seats, form, head })
+                }
+                Err(refusal) => Ok(Outcome::Refusal { head: head(), refusal }),
+                other => other,
+            }
         }
     }
+}
+
+/// What of the request's path is behind the location's. The slash at the end of a location's path may be missing.
+fn rest_of_path<'a>(location: &Location, request: &Request<'a>) -> Option<&'a str> {
+    let rest = request.path.strip_prefix(&location.path);
+    rest.or_else(|| (location.path.strip_suffix('/') == Some(request.path)).then_some(""))
 }
 
 /// The answer to a method that needs no channel, or that the location does not know.
@@ -92,10 +153,8 @@ fn refuse_method(handler: Handler, method: &str) -> Option<Reply> {
 }
 
 fn channels(location: &Location, config: &Config, request: &Request<'_>) -> Result<Vec<Wanted>, Reply> {
-    let path: Cow<'_, [u8]> = match &location.channels_path {
-        Some(variable) => evaluate(variable, request).unwrap_or_default(),
-        None => percent_decode_str(&request.path[location.path.len()..]).into(),
-    };
+    let named = location.channels_path.as_ref().and_then(|variable| evaluate(variable, request));
+    let path = named.unwrap_or_else(|| percent_decode_str(rest_of_path(location, request).unwrap_or_default()).into());
     let most = config.max_channels_per_subscription.map_or(usize::MAX, |most| most as usize);
     let mut channels: Vec<Wanted> = Vec::new();
     for (name, backlog) in request::channels_path(&path) {
@@ -134,50 +193,104 @@ fn subscribe(
     engine: &Sequencer,
     config: &Config,
     thread: ThreadId,
-    mode: Mode,
-    channels: &[Wanted],
+    form: Form,
     request: &Request<'_>,
-    index: usize,
 ) -> Result<Outcome, Reply> {
+    let location = &config.locations[usize::from(form.location)];
+    let channels = channels(location, config, request)?;
     if channels.is_empty() {
         return Err(Reply::refusal(400, "No channel id provided."));
     }
-    let location = &config.locations[index];
+    let position = position(request)?;
+    let event_id = value(&location.last_event_id, "last-event-id", request);
+    let event_id = event_id.as_deref().filter(|_| position.is_none()).map(String::from_utf8_lossy);
     let subscribe = Subscribe {
-        channels,
-        after: position(location, request)?,
+        channels: &channels,
+        after: position.or_else(|| last_received(location, request)),
+        event_id: event_id.as_deref().filter(|id| !id.is_empty()),
         authorized_only: location.authorized_channels_only == Authorization::On,
-        wait: mode == Mode::LongPolling,
+        seat: match form.mode {
+            Mode::Polling => Seat::Never,
+            Mode::LongPolling => Seat::IfNothingMissed,
+            Mode::Streaming | Mode::EventSource | Mode::WebSocket => Seat::Always,
+        },
     };
-    let form = Form { location: index as u16, json: accepts_json(request) };
     match engine.resume_or_wait(thread, subscribe) {
-        Ok(Resume::Waiting { from, seats }) => Ok(Outcome::Wait { from, seats, form }),
         Ok(Resume::Now(batch)) => {
-            let messages = batch.messages.iter().map(Into::into);
-            Ok(Outcome::Reply(long_poll::answer(location, form, messages, batch.position, batch.gap)))
+            let items: Vec<Item<'_>> = batch.messages.iter().map(Into::into).collect();
+            Ok(Outcome::Reply(long_poll::answer(config, &form, &items, batch.position, batch.gap)))
+        }
+        Ok(Resume::Seated(missed, seats)) if form.mode == Mode::LongPolling => {
+            Ok(Outcome::Wait { from: missed.position, seats, form })
+        }
+        Ok(Resume::Seated(missed, seats)) => {
+            let head = stream::head(config, &form, missed.gap);
+            Ok(Outcome::Stream { missed, seats, form, head })
         }
         Err(Refusal::Unauthorized) => Err(Reply::refusal(403, "Subscriber could not create channels.")),
         Err(Refusal::Limit(limit)) => Err(refuse_limit(limit)),
     }
 }
 
-/// Where the subscriber goes on: `?position=`, else time and tag from the location's arguments or the headers.
-fn position(location: &Location, request: &Request<'_>) -> Result<Option<Position>, Reply> {
-    if let Some(text) = request.argument("position").filter(|text| !text.is_empty()) {
-        let parsed = std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok());
-        return parsed.map(Some).ok_or_else(|| {
-            Reply::refusal(400, "The argument position must be <time>.<tag>, as an earlier answer gave it.")
-        });
-    }
-    let value = |variable: &Option<Variable>, header: &str| {
-        let argument = variable.as_ref().and_then(|variable| evaluate(variable, request));
-        argument.or_else(|| request.header(header).map(Cow::Borrowed))
+/// How the request is to be answered: the location's way, unless a header wants a poll or an argument a call.
+fn form(config: &Config, index: usize, mode: Mode, origin: Origin, request: &Request<'_>) -> Result<Form, Reply> {
+    let location = &config.locations[index];
+    let events = mode == Mode::EventSource;
+    let mode = match request.header("x-nginx-pushstream-mode") {
+        _ if mode == Mode::WebSocket => mode,
+        Some(wanted) if wanted.eq_ignore_ascii_case(b"polling") => Mode::Polling,
+        Some(wanted) if wanted.eq_ignore_ascii_case(b"long-polling") => Mode::LongPolling,
+        _ => mode,
     };
-    let time = value(&location.last_received_message_time, "if-modified-since");
-    let Some(time) = time.as_deref().and_then(parse_time) else { return Ok(None) };
-    let tag = value(&location.last_received_message_tag, "if-none-match");
+    let polls = matches!(mode, Mode::Polling | Mode::LongPolling);
+    let callback = request.argument("callback").filter(|name| polls && !events && !name.is_empty());
+    let callback = callback.map(|name| jsonp_callback(&name)).transpose()?;
+    let layout = match () {
+        () if polls && callback.is_none() && accepts_json(request) => Layout::Json,
+        () if events => Layout::Events,
+        () => Layout::Template,
+    };
+    let groups = location.padding_by_user_agent.as_deref().filter(|_| !polls && mode != Mode::WebSocket);
+    let padding = groups.and_then(|groups| {
+        let agent = value(&location.user_agent, "user-agent", request)?;
+        let agent = String::from_utf8_lossy(&agent);
+        groups.iter().position(|group| group.agent.is_match(&agent)).map(|group| group as u8)
+    });
+    Ok(Form { location: index as u16, mode, layout, padding, origin, callback })
+}
+
+/// A name such as `a.b_c` or `handlers[3]`, and nothing that would be a program.
+fn jsonp_callback(name: &[u8]) -> Result<Rc<str>, Reply> {
+    const MOST: usize = 128;
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_$.[]".contains(byte);
+    let fits = name.len() <= MOST && !name[0].is_ascii_digit() && name.iter().all(plain);
+    match std::str::from_utf8(name) {
+        Ok(name) if fits => Ok(name.into()),
+        _ => Err(Reply::refusal(400, "The argument callback must be the name of a function, of at most 128 bytes.")),
+    }
+}
+
+/// Where the subscriber goes on by `?position=`.
+fn position(request: &Request<'_>) -> Result<Option<Position>, Reply> {
+    let Some(text) = request.argument("position").filter(|text| !text.is_empty()) else { return Ok(None) };
+    let parsed = std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok());
+    parsed
+        .map(Some)
+        .ok_or_else(|| Reply::refusal(400, "The argument position must be <time>.<tag>, as an earlier answer gave it."))
+}
+
+/// Where the subscriber goes on by time and tag, from the location's arguments or the headers.
+fn last_received(location: &Location, request: &Request<'_>) -> Option<Position> {
+    let time = parse_time(&value(&location.last_received_message_time, "if-modified-since", request)?)?;
+    let tag = value(&location.last_received_message_tag, "if-none-match", request);
     // Without a tag the whole second comes again: rather twice than not at all.
-    Ok(Some(Position { time, tag: tag.as_deref().and_then(parse_tag).unwrap_or(0) }))
+    Some(Position { time, tag: tag.as_deref().and_then(parse_tag).unwrap_or(0) })
+}
+
+/// The variable's value, else the header's.
+fn value<'a>(variable: &Option<Variable>, header: &str, request: &Request<'a>) -> Option<Cow<'a, [u8]>> {
+    let argument = variable.as_ref().and_then(|variable| evaluate(variable, request));
+    argument.or_else(|| request.header(header).map(Cow::Borrowed))
 }
 
 /// A date in one of the three forms of HTTP.

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::stream::Frames;
 use crate::message::Position;
 
 /// What of the request decides the frame of its answer.
@@ -24,11 +25,13 @@ pub(crate) struct Reply {
     status: u16,
     headers: Vec<u8>,
     body: Vec<u8>,
+    /// Why it is a refusal.
+    reason: String,
 }
 
 impl Reply {
     pub(crate) fn new(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new() }
+        Self { status, headers: Vec::new(), body: Vec::new(), reason: String::new() }
     }
 
     /// Values come from us or from a checked configuration, never from a request.
@@ -39,7 +42,17 @@ impl Reply {
 
     /// A refusal: no body, the reason in the header that the module's clients know.
     pub(crate) fn refusal(status: u16, reason: impl Display) -> Self {
-        Self::new(status).header("X-Nginx-PushStream-Explain", reason)
+        let reason = reason.to_string();
+        Self { reason: reason.clone(), ..Self::new(status).header("X-Nginx-PushStream-Explain", reason) }
+    }
+
+    /// Status and reason, for those who do not read headers.
+    pub(crate) fn refused(&self) -> (u16, &str) {
+        (self.status, &self.reason)
+    }
+
+    pub(crate) fn content_type(self, content_type: &str) -> Self {
+        self.header("Content-Type", content_type).header("X-Content-Type-Options", "nosniff")
     }
 
     /// Where the subscriber asks again from, in the form of the module.
@@ -50,19 +63,11 @@ impl Reply {
 
     pub(crate) fn body(mut self, content_type: &str, body: Vec<u8>) -> Self {
         self.body = body;
-        self.header("Content-Type", content_type).header("X-Content-Type-Options", "nosniff")
+        self.content_type(content_type)
     }
 
     pub(crate) fn render(&self, framing: Framing) -> Vec<u8> {
-        let mut out = Vec::with_capacity(320 + self.headers.len() + self.body.len());
-        let version = if framing.http10 { "HTTP/1.0" } else { "HTTP/1.1" };
-        write!(out, "{version} {} {}\r\nDate: ", self.status, phrase(self.status)).expect("writing to memory");
-        append_date(&mut out);
-        out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(&self.headers);
-        out.extend_from_slice(
-            b"Expires: Thu, 01 Jan 1970 00:00:01 GMT\r\nCache-Control: no-cache, no-store, must-revalidate\r\n",
-        );
+        let mut out = self.head(framing.http10);
         if self.status != 304 {
             write!(out, "Content-Length: {}\r\n", self.body.len()).expect("writing to memory");
         }
@@ -77,10 +82,35 @@ impl Reply {
         }
         out
     }
+
+    /// The head of an answer that goes on for as long as the connection lives.
+    pub(crate) fn render_open(&self, frames: Frames) -> Vec<u8> {
+        let mut out = self.head(frames == Frames::Plain);
+        out.extend_from_slice(match frames {
+            Frames::Plain => b"Connection: close\r\n\r\n",
+            Frames::Chunks => b"Transfer-Encoding: chunked\r\n\r\n",
+            Frames::WebSocket => b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        });
+        out
+    }
+
+    fn head(&self, http10: bool) -> Vec<u8> {
+        let mut out = Vec::with_capacity(320 + self.headers.len() + self.body.len());
+        let version = if http10 { "HTTP/1.0" } else { "HTTP/1.1" };
+        write!(out, "{version} {} {}\r\nDate: ", self.status, phrase(self.status)).expect("writing to memory");
+        append_date(&mut out);
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(&self.headers);
+        out.extend_from_slice(
+            b"Expires: Thu, 01 Jan 1970 00:00:01 GMT\r\nCache-Control: no-cache, no-store, must-revalidate\r\n",
+        );
+        out
+    }
 }
 
 fn phrase(status: u16) -> &'static str {
     match status {
+        101 => "Switching Protocols",
         200 => "OK",
         304 => "Not Modified",
         400 => "Bad Request",

@@ -4,6 +4,8 @@
 //! connection that has some. So nobody is held up by a client that sends requests faster than they are served. Only requests that hyper has to read, and the clients of the wire, are tasks of
 //! their own.
 
+mod streams;
+
 use std::cell::RefCell;
 use std::future::{pending, poll_fn};
 use std::os::fd::{AsFd, OwnedFd};
@@ -23,7 +25,7 @@ use tokio::task::yield_now;
 use crate::channel::{ChannelId, ThreadId};
 use crate::config::Config;
 use crate::control::Control;
-use crate::fanout::{Key, Mailbox, Seating};
+use crate::fanout::{Key, Mailbox, Places, Seating};
 use crate::ingress::answer;
 use crate::ingress::rings::{self, Greeting};
 use crate::message::Position;
@@ -32,10 +34,12 @@ use crate::sequencer::{Deletion, Event, Seats, Sequencer};
 use crate::transport::connection::{Connection, Connections, Progress, State, Waiting};
 use crate::transport::deadlines::{Deadlines, NEVER, Tick};
 use crate::transport::intake::{Intake, What, read_request};
-use crate::transport::long_poll::{self, Item};
+use crate::transport::long_poll;
+use crate::transport::render::Item;
 use crate::transport::reply::{Framing, Reply};
 use crate::transport::request::{MAX_HEAD, MAX_HEADERS, Parsed, Request, parse};
-use crate::transport::{Form, Outcome, serve};
+use crate::transport::stream::Frames;
+use crate::transport::{Form, Outcome, serve, websocket};
 
 /// Readiness taken from the kernel in one go.
 const EVENTS: usize = 256;
@@ -94,6 +98,8 @@ pub(crate) struct HttpThread {
     reading: Rc<RefCell<Reading>>,
     /// Connections that may have a request to serve, each once: [`Connection::queued`].
     ready: Vec<Key>,
+    /// Streams that have something to write, each once: [`Stream::touched`](crate::transport::stream::Stream::touched).
+    touched: Vec<Key>,
     buffer: Box<[u8]>,
     draining: bool,
 }
@@ -118,6 +124,7 @@ impl HttpThread {
             now: 0,
             reading: Rc::default(),
             ready: Vec::new(),
+            touched: Vec::new(),
             buffer: vec![0; MAX_HEAD].into(),
             draining: false,
         })
@@ -220,11 +227,18 @@ impl HttpThread {
         connection.readable |= flags.contains(epoll::EventFlags::IN);
         connection.hung_up |=
             flags.intersects(epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR);
+        let room = flags.intersects(epoll::EventFlags::OUT | epoll::EventFlags::HUP | epoll::EventFlags::ERR);
         match connection.state {
             State::Idle => self.queue(key),
             State::Waiting(_) if connection.hung_up => self.close(key),
             State::Waiting(_) => {}
-            State::Sending(_) => self.send_rest(key),
+            State::Streaming(_) => self.on_stream_event(key, room),
+            State::Sending(ref mut sending) => {
+                if room {
+                    sending.output.unblock();
+                }
+                self.send_rest(key);
+            }
             State::Lingering { .. } => self.discard(key),
         }
     }
@@ -233,8 +247,10 @@ impl HttpThread {
     fn serve_next(&mut self, key: Key) {
         let Some(connection) = self.connections.get(key) else { return };
         connection.queued = false;
-        if !matches!(connection.state, State::Idle) {
-            return;
+        match connection.state {
+            State::Idle => {}
+            State::Streaming(_) => return self.serve_stream(key),
+            State::Waiting(_) | State::Sending(_) | State::Lingering { .. } => return,
         }
         let public = connection.public;
         let bytes = std::mem::take(&mut connection.unread);
@@ -286,18 +302,25 @@ impl HttpThread {
         match outcome {
             Outcome::Reply(reply) => self.send(key, &reply.render(framing).into(), framing.keep_alive),
             Outcome::Wait { from, seats, form } => self.park(key, framing, from, &seats, form),
+            Outcome::Stream { missed, seats, form, head } => {
+                self.open_stream(key, framing, &missed, &seats, form, &head)
+            }
+            Outcome::Refusal { head, refusal } => {
+                let answer = [head.render_open(Frames::WebSocket), refusal_frame(&refusal)].concat();
+                self.send(key, &answer.into(), false);
+            }
         }
     }
 
     fn park(&mut self, key: Key, framing: Framing, from: Position, seats: &Seats, form: Form) {
         let Some(connection) = self.connections.get(key) else { return };
+        let location = &self.config.locations[usize::from(form.location)];
+        let ttl = location.longpolling_connection_ttl.or(location.subscriber_connection_ttl);
         let places = self.seating.add(key, seats);
         connection.state = State::Waiting(Waiting { from, places, form, framing });
         if connection.hung_up {
             return self.close(key);
         }
-        let location = &self.config.locations[usize::from(form.location)];
-        let ttl = location.longpolling_connection_ttl.or(location.subscriber_connection_ttl);
         self.set_deadline(key, ttl);
         if self.draining {
             self.time_out(key);
@@ -325,35 +348,41 @@ impl HttpThread {
             let more = self.engine.take_owed(self.id, &mut events);
             for event in events.drain(..) {
                 match event {
-                    Event::Message(channel, message) => self.answer_all(
-                        channel,
-                        |waiting| waiting.from < message.position,
-                        |config, form| {
-                            let item = Item::from(&message);
-                            long_poll::answer(
-                                &config.locations[usize::from(form.location)],
-                                form,
-                                std::iter::once(item),
-                                message.position,
-                                false,
-                            )
-                        },
-                    ),
+                    Event::Message(channel, message) => {
+                        let item = Item::from(&message);
+                        let position = message.position;
+                        self.answer_all(
+                            channel,
+                            |waiting| waiting.from < position,
+                            |config, form| {
+                                long_poll::answer(config, form, std::slice::from_ref(&item), position, false)
+                            },
+                        );
+                        self.stream_to_all(channel, &item);
+                    }
                     Event::Lost(channel) => {
                         let head = self.engine.head();
-                        self.answer_all(channel, |_| true, |config, form| no_news(config, form, head, true));
+                        self.answer_all(
+                            channel,
+                            |_| true,
+                            |config, form| long_poll::answer(config, form, &[], head, true),
+                        );
+                        self.stream_gap_to_all(channel);
                     }
-                    Event::Deleted(Deletion { channel, name, text, position }) => self.answer_all(
-                        channel,
-                        |_| true,
-                        |config, form| {
-                            let item = Item::deleted(&name, &text, position);
-                            let location = &config.locations[usize::from(form.location)];
-                            long_poll::answer(location, form, std::iter::once(item), position, false)
-                        },
-                    ),
+                    Event::Deleted(Deletion { channel, name, text, position }) => {
+                        let item = Item::deleted(&name, &text, position);
+                        self.answer_all(
+                            channel,
+                            |_| true,
+                            |config, form| {
+                                long_poll::answer(config, form, std::slice::from_ref(&item), position, false)
+                            },
+                        );
+                        self.end_channel(channel, &item);
+                    }
                 }
             }
+            self.write_streams();
             if !more {
                 return;
             }
@@ -365,7 +394,7 @@ impl HttpThread {
         &mut self,
         channel: ChannelId,
         concerned: impl Fn(&Waiting) -> bool,
-        render: impl Fn(&Config, Form) -> Reply,
+        render: impl Fn(&Config, &Form) -> Reply,
     ) {
         let mut leaving: Vec<(Key, Waiting)> = Vec::new();
         for key in self.seating.of(channel).to_vec() {
@@ -374,7 +403,7 @@ impl HttpThread {
                 && let State::Waiting(waiting) = std::mem::replace(&mut connection.state, State::Idle)
             {
                 // At once: leaving moves others, and only those who still wait learn their new places.
-                self.stand_up(&waiting);
+                self.stand_up(&waiting.places);
                 leaving.push((key, waiting));
             }
         }
@@ -383,28 +412,39 @@ impl HttpThread {
         }
         let seats = leaving.iter().flat_map(|(_, waiting)| waiting.places.iter().map(|(channel, _)| *channel));
         self.engine.unseat(self.id, seats);
-        let mut rendered: Vec<((Form, Framing), Bytes)> = Vec::new();
+        let mut rendered: Vec<(Form, Framing, Bytes)> = Vec::new();
         for (key, waiting) in leaving {
             let framing = self.frame(waiting.framing);
-            let kind = (waiting.form, framing);
-            let found = rendered.iter().find(|(of, _)| *of == kind).map(|(_, bytes)| bytes.clone());
-            let bytes = found.unwrap_or_else(|| {
-                let bytes = Bytes::from(render(&self.config, waiting.form).render(framing));
-                rendered.push((kind, bytes.clone()));
-                bytes
-            });
+            let found = rendered.iter().find(|(form, of, _)| *of == framing && *form == waiting.form);
+            let bytes = match found {
+                Some((_, _, bytes)) => bytes.clone(),
+                None => {
+                    let bytes = Bytes::from(render(&self.config, &waiting.form).render(framing));
+                    // The name of a JSONP function is mostly its caller's own.
+                    if waiting.form.callback.is_none() {
+                        rendered.push((waiting.form, framing, bytes.clone()));
+                    }
+                    bytes
+                }
+            };
             self.send(key, &bytes, framing.keep_alive);
         }
     }
 
-    fn stand_up(&mut self, waiting: &Waiting) {
+    fn stand_up(&mut self, places: &Places) {
         let connections = &mut self.connections;
-        self.seating.remove(&waiting.places, |key, channel, place| {
-            let Some(Connection { state: State::Waiting(waiting), .. }) = connections.get(key) else { return };
-            for entry in waiting.places.iter_mut().filter(|(of, _)| *of == channel) {
+        self.seating.remove(places, |key, channel, place| {
+            let Some(places) = connections.get(key).and_then(Connection::places) else { return };
+            for entry in places.iter_mut().filter(|(of, _)| *of == channel) {
                 entry.1 = place;
             }
         });
+    }
+
+    /// Gives the seats of these places back.
+    fn leave(&mut self, places: &Places) -> Option<Position> {
+        self.stand_up(places);
+        self.engine.unseat(self.id, places.iter().map(|(channel, _)| *channel))
     }
 
     fn send(&mut self, key: Key, answer: &Bytes, keep_alive: bool) {
@@ -475,15 +515,17 @@ impl HttpThread {
 
     /// Drops the connection, and gives its seats back.
     fn close(&mut self, key: Key) {
-        let Some(connection) = self.connections.remove(key) else { return };
-        if let State::Waiting(waiting) = connection.state {
-            self.stand_up(&waiting);
-            self.engine.unseat(self.id, waiting.places.iter().map(|(channel, _)| *channel));
+        let Some(mut connection) = self.connections.remove(key) else { return };
+        if let Some(places) = connection.places() {
+            self.leave(places);
         }
     }
 
     fn set_deadline(&mut self, key: Key, time: Option<Duration>) {
-        let deadline = Deadlines::after(self.now, time);
+        self.set_deadline_at(key, Deadlines::after(self.now, time));
+    }
+
+    fn set_deadline_at(&mut self, key: Key, deadline: Tick) {
         let Some(connection) = self.connections.get(key) else { return };
         connection.deadline = deadline;
         if deadline < connection.armed {
@@ -504,13 +546,14 @@ impl HttpThread {
                         connection.armed = connection.deadline;
                         self.deadlines.enter(key, connection.deadline);
                     }
-                } else if matches!(connection.state, State::Waiting(_)) {
-                    self.time_out(key);
-                } else if connection.queued {
+                    continue;
+                }
+                match connection.state {
+                    State::Waiting(_) => self.time_out(key),
+                    State::Streaming(_) => self.on_stream_deadline(key),
                     // Its request has come in time, and this thread is late.
-                    self.set_deadline(key, Some(self.config.header_timeout));
-                } else {
-                    self.close(key);
+                    State::Idle if connection.queued => self.set_deadline(key, Some(self.config.header_timeout)),
+                    State::Idle | State::Sending(_) | State::Lingering { .. } => self.close(key),
                 }
             }
         }
@@ -520,10 +563,9 @@ impl HttpThread {
     fn time_out(&mut self, key: Key) {
         let Some(connection) = self.connections.get(key) else { return };
         let State::Waiting(waiting) = std::mem::replace(&mut connection.state, State::Idle) else { return };
-        self.stand_up(&waiting);
-        let head = self.engine.unseat(self.id, waiting.places.iter().map(|(channel, _)| *channel));
+        let head = self.leave(&waiting.places);
         let framing = self.frame(waiting.framing);
-        let reply = no_news(&self.config, waiting.form, head.unwrap_or(waiting.from), false);
+        let reply = long_poll::timed_out(&self.config, &waiting.form, head.unwrap_or(waiting.from));
         self.send(key, &reply.render(framing).into(), framing.keep_alive);
     }
 
@@ -540,6 +582,7 @@ impl HttpThread {
         for key in self.connections.keys() {
             match self.connections.get(key).map(|connection| &connection.state) {
                 Some(State::Waiting(_)) => self.time_out(key),
+                Some(State::Streaming(_)) => self.end_stream(key),
                 Some(State::Idle) => self.last_turn(key),
                 _ => {}
             }
@@ -547,9 +590,12 @@ impl HttpThread {
     }
 }
 
-fn no_news(config: &Config, form: Form, position: Position, gap: bool) -> Reply {
-    let location = &config.locations[usize::from(form.location)];
-    long_poll::answer(location, form, std::iter::empty(), position, gap)
+/// The frame that tells a WebSocket why it is refused.
+fn refusal_frame(refusal: &Reply) -> Vec<u8> {
+    let (status, reason) = refusal.refused();
+    let mut frame = Vec::new();
+    websocket::append_refusal(&mut frame, status, reason);
+    frame
 }
 
 /// Serves who attached, or lets a PHP master lease the hub.

@@ -1,0 +1,398 @@
+//! Subscribers that stay: streaming, event streams and WebSockets.
+//!
+//! Live messages are put out as shared bytes and written once for all that came together. A subscriber that does not take
+//! them falls behind: what it has not got is read from the log when it has room again, so that it never holds more than
+//! `client_buffer` behind the piece that is being written.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{HttpThread, refusal_frame};
+use crate::channel::ChannelId;
+use crate::config::{Location, Mode};
+use crate::fanout::{Key, Places};
+use crate::message::{Kind, NewMessage};
+use crate::sequencer::{Batch, Seats};
+use crate::transport::connection::{Progress, Sending, State, Waiting};
+use crate::transport::deadlines::{Deadlines, Tick};
+use crate::transport::output::Output;
+use crate::transport::render::Item;
+use crate::transport::reply::{Framing, Reply};
+use crate::transport::stream::{Frames, Renderer, Stream};
+use crate::transport::websocket::{self, CloseCode, Opcode, Received};
+use crate::transport::{Form, refuse};
+
+/// How long a WebSocket may take to answer a ping.
+const PONG: Duration = Duration::from_secs(20);
+
+/// What a WebSocket client said, on its own.
+enum Heard {
+    Text(Vec<u8>),
+    Ping(Vec<u8>),
+    Close(Option<CloseCode>),
+}
+
+impl HttpThread {
+    pub(super) fn open_stream(
+        &mut self,
+        key: Key,
+        framing: Framing,
+        missed: &Batch,
+        seats: &Seats,
+        form: Form,
+        head: &Reply,
+    ) {
+        let config = self.config.clone();
+        let renderer = Renderer::new(&config, &form, framing.http10);
+        let mut out = head.render_open(renderer.frames());
+        let complete = missed.messages.is_empty().then_some(missed.position);
+        renderer.header(&mut out, complete.filter(|_| !missed.gap));
+        if missed.gap {
+            renderer.gap(&mut out, missed.position, complete);
+        }
+        missed.messages.iter().for_each(|message| renderer.message(&mut out, &message.into()));
+        let mut output = Output::default();
+        output.push(out.into());
+        let places = self.seating.add(key, seats);
+        let ends = Deadlines::after(self.now, self.location(&form).subscriber_connection_ttl);
+        let Some(connection) = self.connections.get(key) else { return };
+        connection.state = State::Streaming(Box::new(Stream {
+            waiting: Waiting { from: missed.position, places, form, framing },
+            output,
+            behind: missed.more,
+            touched: false,
+            pinged: false,
+            ends,
+            input: websocket::Input::default(),
+        }));
+        if connection.hung_up {
+            return self.close(key);
+        }
+        // A WebSocket may have sent frames behind its handshake.
+        self.queue(key);
+        self.write_stream(key);
+        if self.draining {
+            self.end_stream(key);
+        }
+    }
+
+    pub(super) fn on_stream_event(&mut self, key: Key, room: bool) {
+        let Some((stream, hung_up)) = self.stream(key) else { return };
+        let reads = stream.waiting.form.mode == Mode::WebSocket;
+        if hung_up && !reads {
+            return self.close(key);
+        }
+        if room {
+            stream.output.unblock();
+            self.write_stream(key);
+        }
+        if reads {
+            self.queue(key);
+        }
+    }
+
+    /// A turn of its own: a WebSocket is read, and who is behind gets the next messages from the log.
+    pub(super) fn serve_stream(&mut self, key: Key) {
+        self.read_websocket(key);
+        let Some((stream, _)) = self.stream(key) else { return };
+        if stream.behind && stream.output.is_empty() {
+            self.catch_up(key);
+        }
+    }
+
+    /// Puts the message out to the channel's streams that have not seen it. Each form is rendered once.
+    pub(super) fn stream_to_all(&mut self, channel: ChannelId, item: &Item<'_>) {
+        let limit = self.config.client_buffer as usize;
+        let mut rendered: Vec<(Form, bool, Bytes)> = Vec::new();
+        for key in self.seating.of(channel).to_vec() {
+            let Some((stream, _)) = self.stream(key) else { continue };
+            if stream.behind || stream.waiting.from >= item.position {
+                continue;
+            }
+            let (form, http10) = (&stream.waiting.form, stream.waiting.framing.http10);
+            let found = rendered.iter().find(|(of, version, _)| *version == http10 && of == form);
+            let bytes = match found {
+                Some((_, _, bytes)) => bytes.clone(),
+                None => {
+                    let form = form.clone();
+                    let mut out = Vec::new();
+                    Renderer::new(&self.config, &form, http10).message(&mut out, item);
+                    let bytes = Bytes::from(out);
+                    rendered.push((form, http10, bytes.clone()));
+                    bytes
+                }
+            };
+            self.put_out(key, bytes, limit, item);
+        }
+    }
+
+    fn put_out(&mut self, key: Key, bytes: Bytes, limit: usize, item: &Item<'_>) {
+        let Some((stream, _)) = self.stream(key) else { return };
+        if !stream.output.takes(bytes.len(), limit) {
+            self.write_stream(key);
+        }
+        let Some((stream, _)) = self.stream(key) else { return };
+        if stream.output.takes(bytes.len(), limit) {
+            stream.waiting.from = item.position;
+            self.touch(key, bytes);
+        } else {
+            stream.behind = true;
+        }
+    }
+
+    /// Tells the channel's streams that a message is missing.
+    pub(super) fn stream_gap_to_all(&mut self, channel: ChannelId) {
+        let config = self.config.clone();
+        for key in self.seating.of(channel).to_vec() {
+            let Some((stream, _)) = self.stream(key) else { continue };
+            if stream.behind {
+                continue;
+            }
+            let mut out = Vec::new();
+            let Waiting { from, form, framing, .. } = &stream.waiting;
+            if Renderer::new(&config, form, framing.http10).gap(&mut out, *from, Some(*from)) {
+                self.touch(key, out.into());
+            } else {
+                self.end_stream(key);
+            }
+        }
+    }
+
+    /// Tells the streams of a channel that it is gone. Who has no other ends.
+    pub(super) fn end_channel(&mut self, channel: ChannelId, item: &Item<'_>) {
+        let config = self.config.clone();
+        for key in self.seating.of(channel).to_vec() {
+            let Some((stream, _)) = self.stream(key) else { continue };
+            let mut out = Vec::new();
+            Renderer::new(&config, &stream.waiting.form, stream.waiting.framing.http10).message(&mut out, item);
+            let gone: Places = stream.waiting.places.iter().filter(|(of, _)| *of == channel).copied().collect();
+            stream.waiting.places.retain(|(of, _)| *of != channel);
+            let alone = stream.waiting.places.is_empty();
+            self.stand_up(&gone);
+            self.touch(key, out.into());
+            if alone {
+                self.end_stream(key);
+            }
+        }
+    }
+
+    /// Writes what was put out since the last time.
+    pub(super) fn write_streams(&mut self) {
+        for key in std::mem::take(&mut self.touched) {
+            if self.stream(key).is_some_and(|(stream, _)| stream.touched) {
+                self.write_stream(key);
+            }
+        }
+    }
+
+    /// Its life is over, it takes nothing, it does not answer; or it is time for a ping.
+    pub(super) fn on_stream_deadline(&mut self, key: Key) {
+        let now = self.now;
+        let Some((stream, _)) = self.stream(key) else { return };
+        if stream.ends <= now {
+            return self.end_stream(key);
+        }
+        if stream.output.is_blocked() || stream.pinged {
+            return self.close(key);
+        }
+        // What it is owed is not put out yet, so that only its own position is sure.
+        let complete = if stream.behind { None } else { self.engine.complete_to(self.id) };
+        let config = self.config.clone();
+        let Some((stream, _)) = self.stream(key) else { return };
+        let renderer = Renderer::new(&config, &stream.waiting.form, stream.waiting.framing.http10);
+        let mut out = Vec::new();
+        renderer.ping(&mut out, complete);
+        stream.waiting.from = complete.unwrap_or(stream.waiting.from);
+        stream.output.push(out.into());
+        self.write_stream(key);
+        let Some((stream, _)) = self.stream(key) else { return };
+        if stream.waiting.form.mode == Mode::WebSocket {
+            stream.pinged = true;
+            let deadline = Deadlines::after(now, Some(PONG)).min(stream.ends);
+            self.set_deadline_at(key, deadline);
+        }
+    }
+
+    /// Says that nothing more comes.
+    pub(super) fn end_stream(&mut self, key: Key) {
+        let config = self.config.clone();
+        let Some((stream, _)) = self.stream(key) else { return };
+        let framing = stream.waiting.framing;
+        let renderer = Renderer::new(&config, &stream.waiting.form, framing.http10);
+        let mut out = Vec::new();
+        renderer.end(&mut out);
+        let keep_alive = renderer.frames() == Frames::Chunks && self.frame(framing).keep_alive;
+        self.finish(key, out.into(), keep_alive);
+    }
+
+    /// The stream ends with these bytes.
+    fn finish(&mut self, key: Key, last: Bytes, keep_alive: bool) {
+        let Some(connection) = self.connections.get(key) else { return };
+        let State::Streaming(stream) = std::mem::replace(&mut connection.state, State::Idle) else { return };
+        let Stream { waiting, mut output, .. } = *stream;
+        output.push(last);
+        connection.state = State::Sending(Box::new(Sending { output, keep_alive }));
+        self.leave(&waiting.places);
+        self.set_deadline(key, Some(self.config.send_timeout));
+        self.send_rest(key);
+    }
+
+    /// Reads messages that the subscriber has not taken live.
+    fn catch_up(&mut self, key: Key) {
+        let config = self.config.clone();
+        let engine = self.engine.clone();
+        let Some((stream, _)) = self.stream(key) else { return };
+        let seats: Seats = stream.waiting.places.iter().map(|(channel, _)| *channel).collect();
+        let batch = engine.read_on(&seats, stream.waiting.from, config.client_buffer as usize);
+        let renderer = Renderer::new(&config, &stream.waiting.form, stream.waiting.framing.http10);
+        let mut out = Vec::new();
+        let complete = batch.messages.is_empty().then_some(batch.position);
+        if batch.gap && !renderer.gap(&mut out, batch.position, complete) {
+            return self.end_stream(key);
+        }
+        batch.messages.iter().for_each(|message| renderer.message(&mut out, &message.into()));
+        stream.waiting.from = batch.position;
+        stream.behind = batch.more;
+        stream.output.push(out.into());
+        self.write_stream(key);
+    }
+
+    fn read_websocket(&mut self, key: Key) {
+        let Some(connection) = self.connections.get(key) else { return };
+        let State::Streaming(stream) = &connection.state else { return };
+        if stream.waiting.form.mode != Mode::WebSocket {
+            return;
+        }
+        let unread = std::mem::take(&mut connection.unread);
+        if !unread.is_empty() {
+            self.hear(key, &mut unread.to_vec());
+            return self.queue(key);
+        }
+        if !connection.readable && !connection.hung_up {
+            return;
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        match connection.read(&mut buffer) {
+            None if connection.hung_up => self.close(key),
+            None => {}
+            Some(0) => self.close(key),
+            Some(n) => {
+                self.hear(key, &mut buffer[..n]);
+                self.queue(key);
+            }
+        }
+        self.buffer = buffer;
+    }
+
+    /// Does what a WebSocket client says with these bytes.
+    fn hear(&mut self, key: Key, bytes: &mut [u8]) {
+        let max_message_size = self.config.max_message_size as usize;
+        let config = self.config.clone();
+        let Some((stream, _)) = self.stream(key) else { return };
+        let location = &config.locations[usize::from(stream.waiting.form.location)];
+        stream.pinged = false;
+        let limits = websocket::Limits { message: max_message_size, keep_text: location.websocket_allow_publish };
+        let mut heard = Vec::new();
+        let done = stream.input.feed(bytes, limits, |received| match received {
+            Received::Text(text) => heard.push(Heard::Text(text.to_vec())),
+            Received::Ping(payload) => heard.push(Heard::Ping(payload.to_vec())),
+            Received::Pong => {}
+            Received::Close(code) => heard.push(Heard::Close(code)),
+        });
+        for heard in heard {
+            let Some((stream, _)) = self.stream(key) else { return };
+            let mut out = Vec::new();
+            match heard {
+                Heard::Text(text) => {
+                    let seats: Seats = stream.waiting.places.iter().map(|(channel, _)| *channel).collect();
+                    if let Err(refusal) = self.publish(location, &seats, &text) {
+                        return self.finish(key, refusal_frame(&refusal).into(), false);
+                    }
+                }
+                Heard::Ping(payload) => {
+                    websocket::append_frame(&mut out, Opcode::Pong, &payload);
+                    // Who sends pings and takes no answers is not worth its memory.
+                    if !stream.output.takes(out.len(), config.client_buffer as usize) {
+                        return self.close(key);
+                    }
+                    self.touch(key, out.into());
+                }
+                Heard::Close(code) => {
+                    match code {
+                        Some(code) => websocket::append_close(&mut out, code, ""),
+                        None => websocket::append_frame(&mut out, Opcode::Close, b""),
+                    }
+                    return self.finish(key, out.into(), false);
+                }
+            }
+        }
+        if let Err(code) = done {
+            let mut out = Vec::new();
+            websocket::append_close(&mut out, code, "");
+            return self.finish(key, out.into(), false);
+        }
+        self.write_streams();
+        self.set_stream_deadline(key);
+    }
+
+    fn publish(&self, location: &Location, seats: &Seats, text: &[u8]) -> Result<(), Reply> {
+        let message = NewMessage { store: location.store_messages, kind: Kind::Bytes, ..NewMessage::new(text) };
+        self.engine.publish_to(seats, &message).map_err(|error| refuse(&error))
+    }
+
+    fn stream(&mut self, key: Key) -> Option<(&mut Stream, bool)> {
+        let connection = self.connections.get(key)?;
+        let hung_up = connection.hung_up;
+        match &mut connection.state {
+            State::Streaming(stream) => Some((stream, hung_up)),
+            _ => None,
+        }
+    }
+
+    fn location(&self, form: &Form) -> &Location {
+        &self.config.locations[usize::from(form.location)]
+    }
+
+    /// Puts bytes out that are written before the thread rests.
+    fn touch(&mut self, key: Key, bytes: Bytes) {
+        let Some((stream, _)) = self.stream(key) else { return };
+        stream.output.push(bytes);
+        if !std::mem::replace(&mut stream.touched, true) {
+            self.touched.push(key);
+        }
+    }
+
+    fn write_stream(&mut self, key: Key) {
+        let Some((stream, _)) = self.stream(key) else { return };
+        let was_blocked = stream.output.is_blocked();
+        match self.connections.write(key) {
+            (Progress::Over, _) => self.close(key),
+            (Progress::Ready, _) => {
+                if self.stream(key).is_some_and(|(stream, _)| stream.behind) {
+                    self.queue(key);
+                }
+                self.set_stream_deadline(key);
+            }
+            (Progress::Blocked, moved) => {
+                if moved || !was_blocked {
+                    self.set_stream_deadline(key);
+                }
+            }
+        }
+    }
+
+    fn set_stream_deadline(&mut self, key: Key) {
+        let (now, send_timeout) = (self.now, self.config.send_timeout);
+        let Some(connection) = self.connections.get(key) else { return };
+        let State::Streaming(stream) = &connection.state else { return };
+        // A ping that is not answered keeps its time, whatever is sent meanwhile.
+        if stream.pinged && !stream.output.is_blocked() {
+            return;
+        }
+        let location = &self.config.locations[usize::from(stream.waiting.form.location)];
+        let time = if stream.output.is_blocked() { Some(send_timeout) } else { location.ping_message_interval };
+        let deadline: Tick = Deadlines::after(now, time).min(stream.ends);
+        self.set_deadline_at(key, deadline);
+    }
+}

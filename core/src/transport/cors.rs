@@ -1,0 +1,63 @@
+//! Pages of other origins: who may read an answer, and who may open a WebSocket.
+
+use super::reply::Reply;
+use super::request::Request;
+use crate::config::{Handler, Location, Mode, Origins};
+
+/// The origin of a request, as its location sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The location names none.
+    Unset,
+    /// The location lets all in.
+    All,
+    /// The one at this index of the location's list.
+    Listed(u16),
+    /// None of those in the list, or no origin.
+    Unlisted,
+}
+
+pub(crate) fn origin(location: &Location, request: &Request<'_>) -> Origin {
+    match &location.allowed_origins {
+        None => Origin::Unset,
+        Some(Origins::All) => Origin::All,
+        Some(Origins::Listed(list)) => {
+            let sent = request.header("origin").unwrap_or_default();
+            let found = list.iter().position(|origin| origin.as_bytes().eq_ignore_ascii_case(sent));
+            found.and_then(|index| u16::try_from(index).ok()).map_or(Origin::Unlisted, Origin::Listed)
+        }
+    }
+}
+
+/// Adds what a browser asks for before it shows the answer to a page of another origin.
+pub(crate) fn allow(reply: Reply, location: &Location, origin: Origin) -> Reply {
+    let methods = match location.handler {
+        Handler::Subscriber(Mode::WebSocket) | Handler::Statistics => return reply,
+        Handler::Subscriber(_) => "GET",
+        Handler::Publisher { admin: false } => "GET, POST, PUT",
+        Handler::Publisher { admin: true } => "GET, POST, PUT, DELETE",
+    };
+    let reply = match (origin, &location.allowed_origins) {
+        (Origin::All, _) => reply.header("Access-Control-Allow-Origin", "*"),
+        (Origin::Listed(index), Some(Origins::Listed(list))) => {
+            reply.header("Vary", "Origin").header("Access-Control-Allow-Origin", &list[usize::from(index)])
+        }
+        // The answer to another origin would be another one.
+        (Origin::Unlisted, _) => return reply.header("Vary", "Origin"),
+        _ => return reply,
+    };
+    reply
+        .header("Access-Control-Allow-Methods", methods)
+        .header(
+            "Access-Control-Allow-Headers",
+            "If-Modified-Since,If-None-Match,Etag,Event-Id,Event-Type,Last-Event-ID,X-Nginx-PushStream-Mode",
+        )
+        .header("Access-Control-Expose-Headers", "Etag, Last-Modified, X-Push-Gap, X-Nginx-PushStream-Explain")
+}
+
+/// Whether a WebSocket may be opened from there: by programs, by pages of the same host, and by listed origins.
+pub(crate) fn may_open(origin: Origin, request: &Request<'_>) -> bool {
+    let Some(sent) = request.header("origin").filter(|_| origin == Origin::Unlisted) else { return true };
+    let host = sent.splitn(2, |&byte| byte == b':').nth(1).and_then(|rest| rest.strip_prefix(b"//"));
+    host.is_some_and(|host| request.header("host").is_some_and(|own| own.eq_ignore_ascii_case(host)))
+}

@@ -1,0 +1,325 @@
+//! A message in the layout of its location.
+
+use std::borrow::Cow;
+use std::io::Write;
+use std::time::{Duration, UNIX_EPOCH};
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
+
+use crate::config::{Escape, Location, Part, Template};
+use crate::message::{Kind, Message, Position};
+
+/// Ids of what the hub itself says to subscribers.
+const PING: i64 = -1;
+const DELETED: i64 = -2;
+const TIMED_OUT: i64 = -3;
+const GAP: i64 = -4;
+
+/// What an answer carries for one message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Item<'a> {
+    pub(crate) id: i64,
+    pub(crate) channel: &'a str,
+    pub(crate) event: Option<&'a str>,
+    pub(crate) event_id: Option<&'a str>,
+    pub(crate) kind: Kind,
+    pub(crate) payload: &'a [u8],
+    pub(crate) position: Position,
+}
+
+impl<'a> From<&'a Message> for Item<'a> {
+    fn from(message: &'a Message) -> Self {
+        Self {
+            id: i64::try_from(message.id).unwrap_or(i64::MAX),
+            channel: &message.channel,
+            event: message.event.as_deref(),
+            event_id: message.event_id.as_deref(),
+            kind: message.kind,
+            payload: &message.payload,
+            position: message.position,
+        }
+    }
+}
+
+impl<'a> Item<'a> {
+    fn notice(id: i64, channel: &'a str, payload: &'a [u8], position: Position) -> Self {
+        Self { id, channel, event: None, event_id: None, kind: Kind::Bytes, payload, position }
+    }
+
+    /// The notice of a channel's deletion.
+    pub(crate) fn deleted(channel: &'a str, text: &'a [u8], position: Position) -> Self {
+        Self::notice(DELETED, channel, text, position)
+    }
+
+    /// A sign of life.
+    pub(crate) fn ping(text: &'a str) -> Self {
+        Self::notice(PING, "", text.as_bytes(), Position::START)
+    }
+
+    /// The end of a long-poll that got nothing.
+    pub(crate) fn timed_out(position: Position) -> Self {
+        Self::notice(TIMED_OUT, "", b"Timed out", position)
+    }
+
+    /// Messages before the position are missing.
+    pub(crate) fn gap(text: &'a str, position: Position) -> Self {
+        Self::notice(GAP, "", text.as_bytes(), position)
+    }
+}
+
+/// How messages stand in an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Layout {
+    /// One behind the other, each as the location's template has it.
+    Template,
+    /// As an event stream.
+    Events,
+    /// One JSON document.
+    Json,
+}
+
+impl Layout {
+    /// Appends a message.
+    pub(crate) fn append(self, out: &mut Vec<u8>, location: &Location, item: &Item<'_>) {
+        match self {
+            Self::Events => append_event(out, location, item),
+            Self::Template | Self::Json => append_text(out, &location.message_template, item, item.payload),
+        }
+    }
+
+    /// Appends what says that messages before the position are missing, and how far the subscriber is complete if none
+    /// follow at once. A template says it only with a text for it.
+    pub(crate) fn append_gap(
+        self,
+        out: &mut Vec<u8>,
+        location: &Location,
+        text: Option<&str>,
+        (position, complete): (Position, Option<Position>),
+    ) {
+        match (self, text) {
+            (Self::Events, text) => {
+                let text = text.unwrap_or("messages are missing");
+                if let Some(complete) = complete {
+                    writeln!(out, "id: {complete}").expect("writing to memory");
+                }
+                out.extend_from_slice(b"event: push.gap\n");
+                lines(text.as_bytes()).for_each(|line| append_line(out, b"data: ", line));
+                out.push(b'\n');
+            }
+            (_, Some(text)) => self.append(out, location, &Item::gap(text, position)),
+            (_, None) => {}
+        }
+    }
+
+    /// Appends a header or footer.
+    pub(crate) fn append_frame(self, out: &mut Vec<u8>, text: Option<&str>) {
+        let text = text.unwrap_or_default();
+        match self {
+            Self::Events if !text.is_empty() => {
+                let text = text.trim_end_matches(['\r', '\n']);
+                lines(text.as_bytes()).for_each(|line| append_line(out, b": ", line));
+            }
+            _ => out.extend_from_slice(text.as_bytes()),
+        }
+    }
+}
+
+fn append_line(out: &mut Vec<u8>, field: &[u8], line: &[u8]) {
+    out.extend_from_slice(field);
+    out.extend_from_slice(line);
+    out.push(b'\n');
+}
+
+fn append_text(out: &mut Vec<u8>, template: &Template, item: &Item<'_>, text: &[u8]) {
+    for part in template.parts() {
+        let done = match part {
+            Part::Literal(literal) => out.write_all(literal.as_bytes()),
+            Part::Id => write!(out, "{}", item.id),
+            Part::Size => write!(out, "{}", item.payload.len()),
+            Part::Time => {
+                let time = UNIX_EPOCH + Duration::from_secs(u64::from(item.position.time));
+                out.write_all(httpdate::fmt_http_date(time).as_bytes())
+            }
+            Part::Tag => write!(out, "{}", item.position.tag),
+            Part::Channel(escape) => append_escaped(out, *escape, item.channel.as_bytes()),
+            Part::Text(escape) => append_escaped(out, *escape, text),
+            Part::EventId(escape) => append_escaped(out, *escape, item.event_id.unwrap_or_default().as_bytes()),
+            Part::EventType(escape) => append_escaped(out, *escape, item.event.unwrap_or_default().as_bytes()),
+        };
+        done.expect("writing to memory");
+    }
+}
+
+/// What stays as it is in a part of a URL.
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const UNRESERVED_OR_ENCODED: &AsciiSet = &UNRESERVED.remove(b'%');
+
+/// Bytes that are not UTF-8 are replaced where the form is one of characters.
+fn append_escaped(out: &mut Vec<u8>, escape: Escape, bytes: &[u8]) -> std::io::Result<()> {
+    match escape {
+        Escape::None => out.write_all(bytes),
+        Escape::Uri => write!(out, "{}", percent_encode(as_text(bytes).as_bytes(), UNRESERVED)),
+        Escape::UriOnce => {
+            let set = if is_encoded(bytes) { UNRESERVED_OR_ENCODED } else { UNRESERVED };
+            write!(out, "{}", percent_encode(as_text(bytes).as_bytes(), set))
+        }
+        Escape::Json => as_text(bytes).chars().try_for_each(|c| match c {
+            '"' => out.write_all(b"\\\""),
+            '\\' => out.write_all(b"\\\\"),
+            '\n' => out.write_all(b"\\n"),
+            '\r' => out.write_all(b"\\r"),
+            '\t' => out.write_all(b"\\t"),
+            // The last ones so that the text can also stand in a script.
+            '\0'..' ' | '\u{7f}' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => write!(out, "\\u{:04x}", u32::from(c)),
+            c => write!(out, "{c}"),
+        }),
+        Escape::Html => as_text(bytes).chars().try_for_each(|c| match c {
+            '<' => out.write_all(b"&lt;"),
+            '>' => out.write_all(b"&gt;"),
+            '&' => out.write_all(b"&amp;"),
+            '"' => out.write_all(b"&quot;"),
+            '\'' => out.write_all(b"&#39;"),
+            c => write!(out, "{c}"),
+        }),
+    }
+}
+
+fn as_text(bytes: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
+}
+
+/// Whether every percent sign begins a code, and the whole decodes to text: then a client can decode it as it is.
+fn is_encoded(bytes: &[u8]) -> bool {
+    let mut codes = bytes.split(|&byte| byte == b'%').skip(1);
+    codes.all(|code| code.len() >= 2 && code[..2].iter().all(u8::is_ascii_hexdigit))
+        && percent_decode(bytes).decode_utf8().is_ok()
+}
+
+/// Appends the message as an event stream has it: the template once for each line of the text.
+fn append_event(out: &mut Vec<u8>, location: &Location, item: &Item<'_>) {
+    if item.id > 0 {
+        match item.event_id {
+            Some(id) => writeln!(out, "id: {id}"),
+            None => writeln!(out, "id: {}", item.position),
+        }
+        .expect("writing to memory");
+    }
+    if let Some(event) = item.event {
+        writeln!(out, "event: {event}").expect("writing to memory");
+    }
+    let own_field = location.message_template.source().starts_with("data: ");
+    let mut laid_out = Vec::new();
+    for line in lines(item.payload) {
+        laid_out.clear();
+        append_text(&mut laid_out, &location.message_template, item, line);
+        for (at, line) in lines(&laid_out).enumerate() {
+            append_line(out, if own_field && at == 0 { b"" } else { b"data: " }, line);
+        }
+    }
+    out.push(b'\n');
+}
+
+/// The lines of a text, which CRLF, LF or CR end; at least one.
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let Some(end) = text.iter().position(|byte| matches!(byte, b'\r' | b'\n')) else {
+            return rest.take();
+        };
+        let next = end + if text[end..].starts_with(b"\r\n") { 2 } else { 1 };
+        rest = Some(&text[next..]);
+        Some(&text[..end])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn escaped(escape: Escape, bytes: &[u8]) -> String {
+        let mut out = Vec::new();
+        append_escaped(&mut out, escape, bytes).expect("writing to memory");
+        String::from_utf8(out).expect("text")
+    }
+
+    fn item(payload: &[u8]) -> Item<'_> {
+        let position = Position { time: 86_400, tag: 7 };
+        let (event, event_id) = (Some("kind"), Some("e1"));
+        Item { id: 3, channel: "a<b", event, event_id, kind: Kind::Bytes, payload, position }
+    }
+
+    #[test]
+    fn every_placeholder_is_filled() {
+        let template = Template::new(
+            "~id~ ~channel~ ~text~ ~size~ ~time~ ~tag~ ~event-id~ ~event-type~ ~CHANNEL-HTML~ ~text-uri~ ~nothing~",
+        );
+        let mut out = Vec::new();
+        let item = item(b"~id~ x");
+        append_text(&mut out, &template, &item, item.payload);
+        assert_eq!(
+            String::from_utf8(out).expect("text"),
+            "3 a<b ~id~ x 6 Fri, 02 Jan 1970 00:00:00 GMT 7 e1 kind a&lt;b ~id~%20x ~nothing~"
+        );
+    }
+
+    #[test]
+    fn what_is_encoded_already_stays_only_where_it_decodes_to_text() {
+        assert_eq!(escaped(Escape::UriOnce, b"a%20b \"c\""), "a%20b%20%22c%22");
+        assert_eq!(escaped(Escape::UriOnce, b"100% of %41"), "100%25%20of%20%2541");
+        assert_eq!(escaped(Escape::UriOnce, b"%FF"), "%25FF");
+        assert_eq!(escaped(Escape::UriOnce, "%C3%A9é".as_bytes()), "%C3%A9%C3%A9");
+    }
+
+    #[test]
+    fn an_event_has_a_line_for_each_line_of_the_text() {
+        let mut config = crate::config::Config::default();
+        let event = |config: &crate::config::Config, payload: &[u8]| {
+            let mut out = Vec::new();
+            append_event(&mut out, &config.locations[0], &item(payload));
+            String::from_utf8(out).expect("text")
+        };
+        assert_eq!(
+            event(&config, b"a\r\nb\rc\n\nd"),
+            "id: e1\nevent: kind\ndata: a\ndata: b\ndata: c\ndata: \ndata: d\n\n"
+        );
+        assert_eq!(event(&config, b""), "id: e1\nevent: kind\ndata: \n\n");
+        config.set("message_template", "data: [~text~]").expect("a template");
+        assert_eq!(event(&config, b"a\nb"), "id: e1\nevent: kind\ndata: [a]\ndata: [b]\n\n");
+        config.set("message_template", "<\n~text~").expect("a template");
+        assert_eq!(event(&config, b"a"), "id: e1\nevent: kind\ndata: <\ndata: a\n\n");
+    }
+
+    proptest! {
+        #[test]
+        fn escaped_text_is_what_it_was(text in ".*") {
+            let json: String = serde_json::from_str(&format!("\"{}\"", escaped(Escape::Json, text.as_bytes()))).expect("JSON");
+            prop_assert_eq!(&json, &text);
+            let encoded = escaped(Escape::Uri, text.as_bytes());
+            prop_assert!(encoded.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.~%".contains(&byte)));
+            prop_assert_eq!(percent_decode(encoded.as_bytes()).decode_utf8().expect("text"), text.as_str());
+            // Whoever encoded it before, or nobody: the client decodes once.
+            prop_assert_eq!(escaped(Escape::UriOnce, encoded.as_bytes()), encoded);
+            let once = escaped(Escape::UriOnce, text.as_bytes());
+            prop_assert!(percent_decode(once.as_bytes()).decode_utf8().is_ok());
+            let html = escaped(Escape::Html, text.as_bytes());
+            prop_assert!(!html.contains(['<', '>', '"', '\'']));
+        }
+
+        #[test]
+        fn no_bytes_break_out_of_their_form(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            for escape in [Escape::Json, Escape::Uri, Escape::UriOnce, Escape::Html] {
+                escaped(escape, &bytes);
+            }
+            let mut out = Vec::new();
+            append_event(&mut out, &crate::config::Config::default().locations[0], &item(&bytes));
+            prop_assert!(out.ends_with(b"\n\n") && !out.contains(&b'\r'));
+            let body = &out[b"id: e1\nevent: kind\n".len()..out.len() - 1];
+            for line in body.split_inclusive(|byte| *byte == b'\n') {
+                prop_assert!(line.starts_with(b"data: "));
+            }
+        }
+    }
+}
