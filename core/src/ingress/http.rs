@@ -2,11 +2,10 @@
 
 use std::time::SystemTime;
 
-use serde::Serialize;
-
 use crate::channel::ChannelInfo;
 use crate::config::Location;
 use crate::error::Error;
+use crate::ingress::format::{self, Format, List, Value};
 use crate::message::{Kind, NewMessage};
 use crate::sequencer::{Sequencer, Wanted};
 use crate::transport::refuse;
@@ -18,10 +17,10 @@ pub(crate) fn publish(engine: &Sequencer, location: &Location, channels: &[Wante
     match request.method {
         _ if channels.is_empty() => Reply::refusal(400, "No channel id provided."),
         "POST" | "PUT" => post(engine, location, channels, request).unwrap_or_else(|error| refuse(&error)),
-        "GET" | "HEAD" => match infos(engine, channels) {
-            infos if infos.is_empty() => Reply::new(404),
-            infos => counters(engine, &infos),
-        },
+        "GET" | "HEAD" => {
+            let found: Vec<_> = channels.iter().filter_map(|wanted| engine.channel_info(&wanted.name)).collect();
+            if found.is_empty() { Reply::new(404) } else { counters(engine, request, &found) }
+        }
         _ => {
             let text = Some(request.body).filter(|text| !text.is_empty());
             let deleted = channels.iter().map(|wanted| engine.delete_channel(&wanted.name, text));
@@ -52,93 +51,57 @@ fn post(engine: &Sequencer, location: &Location, channels: &[Wanted], request: &
         store: location.store_messages,
         dedupe: None,
     };
-    match channels {
-        [wanted] => drop(engine.publish(&wanted.name, &message)?),
+    let published = match channels {
+        [wanted] => vec![engine.publish(&wanted.name, &message)?],
         several => {
             let batch: Vec<_> = several.iter().map(|wanted| (wanted.name.clone(), message)).collect();
-            engine.publish_many(&batch)?;
+            engine.publish_many(&batch)?
         }
-    }
+    };
     if !location.channel_info_on_publish {
         return Ok(Reply::new(200));
     }
-    Ok(counters(engine, &infos(engine, channels)))
+    let infos = channels.iter().zip(published).map(|(wanted, published)| {
+        // A channel that stores nothing may be gone by now.
+        engine.channel_info(&wanted.name).unwrap_or_else(|| ChannelInfo {
+            name: wanted.name.to_string(),
+            published: published.id,
+            stored: 0,
+            subscribers: published.subscribers,
+            owner: None,
+            ttl: None,
+            position: published.position,
+        })
+    });
+    Ok(counters(engine, request, &infos.collect::<Vec<_>>()))
 }
 
-fn infos(engine: &Sequencer, channels: &[Wanted]) -> Vec<ChannelInfo> {
-    channels.iter().filter_map(|wanted| engine.channel_info(&wanted.name)).collect()
-}
-
-#[derive(Serialize)]
-struct Counters<'a> {
-    channel: &'a str,
-    published_messages: u64,
-    stored_messages: u32,
-    subscribers: u32,
-}
-
-#[derive(Serialize)]
-struct List<'a> {
-    hostname: &'a str,
-    time: String,
-    channels: u64,
-    wildcard_channels: u64,
-    uptime: u64,
-    infos: Vec<Counters<'a>>,
-}
-
-/// One channel in the single form, several as a list.
-fn counters(engine: &Sequencer, infos: &[ChannelInfo]) -> Reply {
-    fn single(info: &ChannelInfo) -> Counters<'_> {
-        Counters {
-            channel: &info.name,
-            published_messages: info.published,
-            stored_messages: info.stored,
-            subscribers: info.subscribers,
-        }
-    }
+/// One channel in the single form, several as a list, in the format that the request accepts.
+fn counters(engine: &Sequencer, request: &Request<'_>, infos: &[ChannelInfo]) -> Reply {
+    let format = Format::accepted(request.header("accept"));
     let body = match infos {
-        [info] => spaced(&single(info)),
+        [info] => format::single(format, info),
         infos => {
-            let status = engine.status();
-            let host = rustix::system::uname();
-            spaced(&List {
-                hostname: host.nodename().to_str().unwrap_or_default(),
-                time: iso_time(SystemTime::now()),
-                channels: status.channels,
-                wildcard_channels: 0,
-                uptime: status.uptime,
-                infos: infos.iter().map(single).collect(),
-            })
+            let mut list = list(engine, format);
+            infos.iter().for_each(|info| list.push_channel(info));
+            list.finish()
         }
     };
-    Reply::new(200).body("application/json", body)
+    Reply::new(200).body(format.content_type, body)
 }
 
-/// JSON with a blank after colons and commas and CRLF at the end, as the module writes it: clients match on it.
-fn spaced(value: &impl Serialize) -> Vec<u8> {
-    struct Spaced;
-
-    impl serde_json::ser::Formatter for Spaced {
-        fn begin_object_key<W: std::io::Write + ?Sized>(&mut self, out: &mut W, first: bool) -> std::io::Result<()> {
-            if first { Ok(()) } else { out.write_all(b", ") }
-        }
-
-        fn begin_object_value<W: std::io::Write + ?Sized>(&mut self, out: &mut W) -> std::io::Result<()> {
-            out.write_all(b": ")
-        }
-
-        fn begin_array_value<W: std::io::Write + ?Sized>(&mut self, out: &mut W, first: bool) -> std::io::Result<()> {
-            if first { Ok(()) } else { out.write_all(b", ") }
-        }
-    }
-
-    let mut out = Vec::with_capacity(128);
-    value
-        .serialize(&mut serde_json::Serializer::with_formatter(&mut out, Spaced))
-        .expect("texts and numbers can be written");
-    out.extend_from_slice(b"\r\n");
-    out
+/// A list that is still empty.
+fn list(engine: &Sequencer, format: Format) -> List {
+    let status = engine.status();
+    let (host, time) = (rustix::system::uname(), iso_time(SystemTime::now()));
+    let fields = [
+        ("hostname", Value::Text(host.nodename().to_str().unwrap_or_default())),
+        ("time", Value::Time(&time)),
+        ("channels", Value::Number(status.channels)),
+        ("wildcard_channels", Value::Number(0)),
+        ("uptime", Value::Number(status.uptime)),
+    ];
+    List::new(format, format::CHANNELS, &fields)
 }
 
 /// `2026-01-31T08:00:00`, from `Sat, 31 Jan 2026 08:00:00 GMT`.
