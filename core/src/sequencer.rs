@@ -141,6 +141,23 @@ pub(crate) struct Deletion {
     pub(crate) position: Position,
 }
 
+/// Counters of the whole hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) channels: u64,
+    pub(crate) wildcard_channels: u64,
+    /// Messages published since the start.
+    pub(crate) published: u64,
+    /// Messages stored now.
+    pub(crate) stored: u64,
+    /// Subscriptions open now: a connection counts in each of its channels.
+    pub(crate) subscriptions: u64,
+    /// Connections that have seats now.
+    pub(crate) connections: u64,
+    /// Seconds since the start.
+    pub(crate) uptime: u64,
+}
+
 enum Owed {
     Message(ChannelId, ChannelName, Address),
     Deleted(Deletion),
@@ -292,6 +309,20 @@ impl Sequencer {
         }
     }
 
+    /// Counters of the hub, as statistics tell them.
+    pub(crate) fn totals(&self) -> Totals {
+        let state = self.enter();
+        Totals {
+            channels: state.channels.len() as u64,
+            wildcard_channels: 0,
+            published: state.published,
+            stored: state.stored,
+            subscriptions: state.subscribers,
+            connections: state.connections,
+            uptime: self.started.elapsed().as_secs(),
+        }
+    }
+
     /// What the subscriber missed, or a seat in each of its channels. One step for the whole set, so that no publication
     /// falls between look-up and seat, nor between two of the channels.
     pub(crate) fn resume_or_wait(&self, thread: ThreadId, subscribe: Subscribe<'_>) -> Result<Resume, Refusal> {
@@ -321,10 +352,17 @@ impl Sequencer {
         state.owed[usize::from(thread)].is_empty().then_some(state.head)
     }
 
-    /// Gives seats back. The answer is the head when the thread is owed nothing: then its seats were complete up to there.
-    pub(crate) fn unseat(&self, thread: ThreadId, seats: impl IntoIterator<Item = ChannelId>) -> Option<Position> {
+    /// Gives the seats of each of these connections back. The answer is the head when the thread is owed nothing: then its seats were complete up to there.
+    pub(crate) fn unseat<Seats: IntoIterator<Item = ChannelId>>(
+        &self,
+        thread: ThreadId,
+        connections: impl IntoIterator<Item = Seats>,
+    ) -> Option<Position> {
         let mut state = self.enter();
-        state.unseat(seconds(), thread, seats);
+        let now = seconds();
+        for seats in connections {
+            state.unseat(now, thread, seats);
+        }
         state.owed[usize::from(thread)].is_empty().then_some(state.head)
     }
 
@@ -384,7 +422,11 @@ struct State {
     /// Bytes of channels and their histories.
     channel_bytes: usize,
     subscribers: u64,
+    /// Who has these subscriptions.
+    connections: u64,
     stored: u64,
+    /// Since the start.
+    published: u64,
 }
 
 impl State {
@@ -400,7 +442,9 @@ impl State {
             dedupe: Dedupe::default(),
             channel_bytes: 0,
             subscribers: 0,
+            connections: 0,
             stored: 0,
+            published: 0,
         }
     }
 
@@ -419,6 +463,7 @@ impl State {
         let position = self.stamp(now);
         let channel = self.channels.get_mut(id).expect("just found");
         channel.published += 1;
+        self.published += 1;
         channel.last = position;
         channel.used = now;
         let published = Published { id: channel.published, position, subscribers: channel.subscribers() };
@@ -730,6 +775,7 @@ impl State {
             channel.used = now;
         }
         self.subscribers += seats.len() as u64;
+        self.connections += 1;
         if !batch.more {
             batch.position = self.head;
         }
@@ -847,7 +893,9 @@ impl State {
         })
     }
 
+    /// A connection leaves its seats.
     fn unseat(&mut self, now: u32, thread: ThreadId, seats: impl IntoIterator<Item = ChannelId>) {
+        self.connections -= 1;
         for id in seats {
             let Some(channel) = self.channels.get_mut(id) else { continue };
             channel.unseat(thread);

@@ -410,7 +410,7 @@ impl HttpThread {
         if leaving.is_empty() {
             return;
         }
-        let seats = leaving.iter().flat_map(|(_, waiting)| waiting.places.iter().map(|(channel, _)| *channel));
+        let seats = leaving.iter().map(|(_, waiting)| waiting.places.iter().map(|(channel, _)| *channel));
         self.engine.unseat(self.id, seats);
         let mut rendered: Vec<(Form, Framing, Bytes)> = Vec::new();
         for (key, waiting) in leaving {
@@ -444,7 +444,7 @@ impl HttpThread {
     /// Gives the seats of these places back.
     fn leave(&mut self, places: &Places) -> Option<Position> {
         self.stand_up(places);
-        self.engine.unseat(self.id, places.iter().map(|(channel, _)| *channel))
+        self.engine.unseat(self.id, [places.iter().map(|(channel, _)| *channel)])
     }
 
     fn send(&mut self, key: Key, answer: &Bytes, keep_alive: bool) {

@@ -104,6 +104,9 @@ pub(crate) struct Shape {
 /// Channels with their counters.
 pub(crate) const CHANNELS: Shape = Shape { root: "root", records: "infos", record: "channel", indent: "" };
 
+/// Processes with theirs.
+pub(crate) const WORKERS: Shape = Shape { root: "infos", records: "by_worker", record: "worker", indent: "  " };
+
 /// Fields, and a list of records of one kind that is written as they come.
 #[derive(Debug)]
 pub(crate) struct List {
@@ -149,6 +152,11 @@ impl List {
         };
         self.out.extend_from_slice(before.as_bytes());
         write_record(&mut self.out, self.syntax, indent, self.shape.record, fields);
+    }
+
+    /// Bytes so far.
+    pub(crate) fn len(&self) -> usize {
+        self.out.len()
     }
 
     pub(crate) fn finish(mut self) -> Vec<u8> {

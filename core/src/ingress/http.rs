@@ -1,11 +1,10 @@
 //! Publishing over HTTP: POST and PUT publish, GET tells counters, DELETE deletes.
 
-use std::time::SystemTime;
-
 use crate::channel::ChannelInfo;
 use crate::config::Location;
 use crate::error::Error;
-use crate::ingress::format::{self, Format, List, Value};
+use crate::ingress::format::{self, Format};
+use crate::ingress::statistics::list;
 use crate::message::{Kind, NewMessage};
 use crate::sequencer::{Sequencer, Wanted};
 use crate::transport::refuse;
@@ -88,26 +87,4 @@ fn counters(engine: &Sequencer, request: &Request<'_>, infos: &[ChannelInfo]) ->
         }
     };
     Reply::new(200).body(format.content_type, body)
-}
-
-/// A list that is still empty.
-fn list(engine: &Sequencer, format: Format) -> List {
-    let status = engine.status();
-    let (host, time) = (rustix::system::uname(), iso_time(SystemTime::now()));
-    let fields = [
-        ("hostname", Value::Text(host.nodename().to_str().unwrap_or_default())),
-        ("time", Value::Time(&time)),
-        ("channels", Value::Number(status.channels)),
-        ("wildcard_channels", Value::Number(0)),
-        ("uptime", Value::Number(status.uptime)),
-    ];
-    List::new(format, format::CHANNELS, &fields)
-}
-
-/// `2026-01-31T08:00:00`, from `Sat, 31 Jan 2026 08:00:00 GMT`.
-fn iso_time(time: SystemTime) -> String {
-    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    let date = httpdate::fmt_http_date(time);
-    let month = MONTHS.find(&date[8..11]).map_or(0, |at| at / 3 + 1);
-    format!("{}-{month:02}-{}T{}", &date[12..16], &date[5..7], &date[17..25])
 }

@@ -4,5 +4,6 @@ mod calls;
 mod format;
 pub(crate) mod http;
 pub mod rings;
+pub(crate) mod statistics;
 
 pub(crate) use calls::answer;

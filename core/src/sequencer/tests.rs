@@ -256,6 +256,8 @@ proptest! {
                 seats.iter().filter(|id| state.channels.get(**id).is_some()).count()
             }).sum();
             prop_assert_eq!(state.subscribers, seated as u64);
+            let waiting = all.iter().filter(|subscriber| subscriber.waits.is_some()).count();
+            prop_assert_eq!(state.connections, waiting as u64);
             prop_assert!(state.memory() <= (1 << 20) + (64 << 10));
         }
     }

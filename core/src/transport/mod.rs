@@ -23,7 +23,7 @@ use percent_encoding::percent_decode_str;
 use crate::channel::{ChannelName, InvalidName, ThreadId};
 use crate::config::{Authorization, Config, Handler, Location, Mode, Variable};
 use crate::error::{Error, Limit};
-use crate::ingress::http;
+use crate::ingress::{http, statistics};
 use crate::message::Position;
 use crate::sequencer::{Batch, Refusal, Resume, Seat, Seats, Sequencer, Subscribe, Wanted};
 use cors::{Origin, origin};
@@ -108,7 +108,9 @@ fn serve_at(
             let reply = http::publish(engine, location, &channels(location, config, request)?, request);
             Ok(Outcome::Reply(cors::allow(reply, location, origin)))
         }
-        Handler::Statistics => Err(Reply::new(404)),
+        Handler::Statistics => {
+            Ok(Outcome::Reply(statistics::answer(engine, config, &named(location, request), request)))
+        }
         Handler::Subscriber(mode) => {
             let form = form(config, index, mode, origin, request)?;
             if form.mode != Mode::WebSocket {
@@ -146,15 +148,20 @@ fn refuse_method(handler: Handler, method: &str) -> Option<Reply> {
     };
     match method {
         "OPTIONS" => Some(Reply::new(200)),
-        "HEAD" if matches!(handler, Handler::Publisher { .. }) => None,
+        "HEAD" if !matches!(handler, Handler::Subscriber(_)) => None,
         method if allowed.contains(&method) => None,
         _ => Some(Reply::new(405).header("Allow", allowed.join(", "))),
     }
 }
 
-fn channels(location: &Location, config: &Config, request: &Request<'_>) -> Result<Vec<Wanted>, Reply> {
+/// The channels path, decoded.
+fn named<'a>(location: &Location, request: &Request<'a>) -> Cow<'a, [u8]> {
     let named = location.channels_path.as_ref().and_then(|variable| evaluate(variable, request));
-    let path = named.unwrap_or_else(|| percent_decode_str(rest_of_path(location, request).unwrap_or_default()).into());
+    named.unwrap_or_else(|| percent_decode_str(rest_of_path(location, request).unwrap_or_default()).into())
+}
+
+fn channels(location: &Location, config: &Config, request: &Request<'_>) -> Result<Vec<Wanted>, Reply> {
+    let path = named(location, request);
     let most = config.max_channels_per_subscription.map_or(usize::MAX, |most| most as usize);
     let mut channels: Vec<Wanted> = Vec::new();
     for (name, backlog) in request::channels_path(&path) {
@@ -331,7 +338,8 @@ fn accepts_json(request: &Request<'_>) -> bool {
     })
 }
 
-fn refuse_name(error: &InvalidName) -> Reply {
+/// The answer to a name that is none.
+pub(crate) fn refuse_name(error: &InvalidName) -> Reply {
     match error {
         InvalidName::Reserved(_) => Reply::refusal(403, "Channel id not authorized for this method."),
         InvalidName::TooLong { .. } => Reply::refusal(400, "Channel id is too large."),
@@ -339,7 +347,8 @@ fn refuse_name(error: &InvalidName) -> Reply {
     }
 }
 
-fn refuse_limit(limit: Limit) -> Reply {
+/// The answer to a configured maximum that is reached.
+pub(crate) fn refuse_limit(limit: Limit) -> Reply {
     match limit {
         Limit::Channels(_) => Reply::refusal(403, "Number of channels were exceeded."),
         Limit::Subscribers(_) => Reply::refusal(403, "Subscribers limit per channel has been exceeded."),

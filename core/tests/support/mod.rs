@@ -97,6 +97,40 @@ impl TestHub {
     }
 }
 
+/// The text of an answer with counters, with what differs from run to run put in by name: host, time, process, uptime.
+pub fn steady(answer: &Response) -> String {
+    let host = rustix::system::uname();
+    let mut text = answer.text().replace(host.nodename().to_str().expect("UTF-8"), "HOST");
+    for (begin, form, name) in [
+        ("time\": \"", "0000-00-00T00:00:00", "TIME"),
+        ("time: ", "0000-00-00T00:00:00", "TIME"),
+        ("<time>", "0000-00-00T00:00:00", "TIME"),
+        ("uptime\": ", "0", "UPTIME"),
+        ("uptime: ", "0", "UPTIME"),
+        ("<uptime>", "0", "UPTIME"),
+        ("pid\": \"", "0", "PID"),
+        ("pid: ", "0", "PID"),
+        ("pid: \"", "0", "PID"),
+        ("<pid>", "0", "PID"),
+    ] {
+        let mut parts = text.split(begin).map(str::to_owned).collect::<Vec<_>>();
+        for part in parts.iter_mut().skip(1) {
+            let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+            let len = if form.len() == 1 { digits } else { form.len() };
+            let fits = part.len() >= len
+                && part.bytes().zip(form.bytes()).all(|(byte, form)| match form {
+                    b'0' => byte.is_ascii_digit(),
+                    _ => byte == form,
+                });
+            if fits && len > 0 {
+                part.replace_range(..len, name);
+            }
+        }
+        text = parts.join(begin);
+    }
+    text
+}
+
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + DEADLINE;
     while !condition() {
