@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::channel::InvalidName;
 
-/// A configured maximum that is reached, with its value.
+/// A configured maximum that is reached, with its value. Travels over the wire as it is, so variants are only ever appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Limit {
     /// `max_number_of_channels`
@@ -19,6 +19,9 @@ pub enum Limit {
     /// `memory_limit`, with nothing left to evict
     #[error("memory_limit ({0} bytes) is reached and no stored message is left to give way")]
     Memory(u64),
+    /// `max_number_of_wildcard_channels`
+    #[error("there are as many wildcard channels as max_number_of_wildcard_channels allows ({0})")]
+    WildcardChannels(u32),
 }
 
 /// Why a call was refused or could not be made. Travels over the wire as it is, so variants are only ever appended.

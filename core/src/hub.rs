@@ -118,6 +118,8 @@ fn limits(config: &Config) -> Limits {
         message_size: config.max_message_size,
         channel_id_length: config.max_channel_id_length,
         channels: config.max_number_of_channels,
+        wildcard_prefix: config.wildcard_channel_prefix.as_deref().map(Into::into),
+        wildcard_channels: config.max_number_of_wildcard_channels,
         subscribers_per_channel: config.max_subscribers_per_channel,
         messages_per_channel: config.max_messages_stored_per_channel,
         message_ttl: config.message_ttl,

@@ -45,6 +45,10 @@ pub struct Limits {
     pub channel_id_length: usize,
     /// `max_number_of_channels`
     pub channels: Option<u32>,
+    /// `wildcard_channel_prefix`
+    pub wildcard_prefix: Option<Arc<str>>,
+    /// `max_number_of_wildcard_channels`
+    pub wildcard_channels: Option<u32>,
     /// `max_subscribers_per_channel`
     pub subscribers_per_channel: Option<u32>,
     /// `max_messages_stored_per_channel`
@@ -57,6 +61,13 @@ pub struct Limits {
     pub dedupe_window: u32,
     /// `channel_deleted_message_text`
     pub deleted_text: Arc<[u8]>,
+}
+
+impl Limits {
+    /// Wildcard channels are counted apart, and open to every subscriber.
+    fn is_wildcard(&self, name: &str) -> bool {
+        self.wildcard_prefix.as_ref().is_some_and(|prefix| name.starts_with(&**prefix))
+    }
 }
 
 /// One channel of a subscription's path.
@@ -78,6 +89,8 @@ pub(crate) struct Subscribe<'a> {
     pub(crate) event_id: Option<&'a str>,
     /// `authorized_channels_only`
     pub(crate) authorized_only: bool,
+    /// `wildcard_channel_max_qtd`
+    pub(crate) most_wildcards: Option<u32>,
     pub(crate) seat: Seat,
 }
 
@@ -120,6 +133,8 @@ pub(crate) struct Batch {
 pub(crate) enum Refusal {
     /// `authorized_channels_only`: nobody created the channel and it holds no message.
     Unauthorized,
+    /// More wildcard channels than a subscription may name, or nothing but such where their number is limited.
+    Wildcards,
     Limit(Limit),
 }
 
@@ -313,8 +328,8 @@ impl Sequencer {
     pub(crate) fn totals(&self) -> Totals {
         let state = self.enter();
         Totals {
-            channels: state.channels.len() as u64,
-            wildcard_channels: 0,
+            channels: (state.channels.len() - state.wildcards) as u64,
+            wildcard_channels: state.wildcards as u64,
             published: state.published,
             stored: state.stored,
             subscriptions: state.subscribers,
@@ -412,6 +427,8 @@ struct State {
     limits: Limits,
     log: Log,
     channels: Directory,
+    /// How many of them are wildcard channels.
+    wildcards: usize,
     head: Position,
     /// Of channels that are gone, messages up to here may have been stored.
     watermark: Position,
@@ -435,6 +452,7 @@ impl State {
             limits,
             log: Log::default(),
             channels: Directory::default(),
+            wildcards: 0,
             head: start,
             watermark: start,
             owed: (0..threads).map(|_| VecDeque::new()).collect(),
@@ -604,7 +622,7 @@ impl State {
             Some(id) => Ok(id),
             None => {
                 self.check_name(name)?;
-                self.may_create(1)?;
+                self.may_create([name])?;
                 Ok(self.insert(now, name)?)
             }
         }
@@ -615,10 +633,20 @@ impl State {
         Ok(())
     }
 
-    fn may_create(&self, count: usize) -> Result<(), Limit> {
-        match self.limits.channels {
-            Some(most) if self.channels.len() + count > most as usize => Err(Limit::Channels(most)),
-            _ => Ok(()),
+    fn may_create<'a>(&self, missing: impl IntoIterator<Item = &'a ChannelName>) -> Result<(), Limit> {
+        let (mut channels, mut wildcards) = (0, 0);
+        for name in missing {
+            *if self.limits.is_wildcard(name) { &mut wildcards } else { &mut channels } += 1;
+        }
+        let passed = |most: Option<u32>, exist: usize, more: usize| {
+            most.filter(|most| more > 0 && exist + more > *most as usize)
+        };
+        if let Some(most) = passed(self.limits.channels, self.channels.len() - self.wildcards, channels) {
+            return Err(Limit::Channels(most));
+        }
+        match passed(self.limits.wildcard_channels, self.wildcards, wildcards) {
+            Some(most) => Err(Limit::WildcardChannels(most)),
+            None => Ok(()),
         }
     }
 
@@ -627,6 +655,7 @@ impl State {
         if (self.memory() + Channel::cost(name)) as u64 > self.limits.memory {
             return Err(Limit::Memory(self.limits.memory));
         }
+        self.wildcards += usize::from(self.limits.is_wildcard(name));
         let channel = self.channels.insert(name.clone(), History::new(self.watermark), now);
         let id = channel.id;
         self.channel_bytes += channel.allocated();
@@ -662,7 +691,7 @@ impl State {
                 missing.insert(name);
             }
         }
-        self.may_create(missing.len())?;
+        self.may_create(missing.iter().copied())?;
         let mut created = Vec::with_capacity(missing.len());
         for name in missing {
             match self.insert(now, name) {
@@ -718,6 +747,7 @@ impl State {
     /// Takes the channel and its messages away; the watermark remembers that there were some.
     fn remove(&mut self, id: ChannelId) -> Option<Channel> {
         let mut channel = self.channels.remove(id)?;
+        self.wildcards -= usize::from(self.limits.is_wildcard(&channel.name));
         self.channel_bytes -= channel.allocated();
         self.subscribers -= u64::from(channel.subscribers());
         while let Some(entry) = channel.history.pop_oldest() {
@@ -743,10 +773,13 @@ impl State {
     fn resume_or_wait(&mut self, now: u32, thread: ThreadId, subscribe: Subscribe<'_>) -> Result<Resume, Refusal> {
         let found: SmallVec<[Option<ChannelId>; 4]> =
             subscribe.channels.iter().map(|wanted| self.find(now, &wanted.name)).collect();
-        for id in &found {
+        let mut wildcards = 0;
+        for (wanted, id) in subscribe.channels.iter().zip(&found) {
             let channel = id.and_then(|id| self.channels.get(id));
+            let wildcard = self.limits.is_wildcard(&wanted.name);
+            wildcards += usize::from(wildcard);
             let open = channel.is_some_and(|channel| channel.created.is_some() || channel.history.len() > 0);
-            if subscribe.authorized_only && !open {
+            if subscribe.authorized_only && !open && !wildcard {
                 return Err(Refusal::Unauthorized);
             }
             if let (Some(channel), Some(most)) = (channel, self.limits.subscribers_per_channel)
@@ -755,12 +788,20 @@ impl State {
                 return Err(Refusal::Limit(Limit::Subscribers(most)));
             }
         }
+        // As in the module: where their number is limited, wildcard channels only accompany others.
+        if let Some(most) = subscribe.most_wildcards.or(self.limits.wildcard_channels)
+            && wildcards > 0
+            && (wildcards > most as usize || wildcards == found.len())
+        {
+            return Err(Refusal::Wildcards);
+        }
         let mut batch = self.missed(subscribe, &found);
         let missed = batch.gap || !batch.messages.is_empty();
         if subscribe.seat == Seat::Never || (subscribe.seat == Seat::IfNothingMissed && missed) {
             return Ok(Resume::Now(batch));
         }
-        self.may_create(found.iter().filter(|id| id.is_none()).count()).map_err(Refusal::Limit)?;
+        let missing = subscribe.channels.iter().zip(&found).filter(|(_, id)| id.is_none());
+        self.may_create(missing.map(|(wanted, _)| &wanted.name)).map_err(Refusal::Limit)?;
         let mut seats = Seats::new();
         for (wanted, found) in subscribe.channels.iter().zip(found) {
             match found.map_or_else(|| self.insert(now, &wanted.name), Ok) {

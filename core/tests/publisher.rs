@@ -340,3 +340,33 @@ fn a_slash_before_the_first_channel_means_nothing() {
         "{\"channel\": \"ch\", \"published_messages\": 1, \"stored_messages\": 1, \"subscribers\": 0}\r\n"
     );
 }
+
+#[test]
+fn wildcard_channels_have_a_maximum_of_their_own() {
+    let settings = [
+        ("wildcard_channel_prefix", "all_"),
+        ("max_number_of_wildcard_channels", "2"),
+        ("max_number_of_channels", "1"),
+        ("channel_inactivity_time", "0"),
+    ];
+    let hub = hub_with(&settings, Some(LOCATIONS));
+    let mut client = hub.connect_admin();
+    let exceeded = (403, "Number of channels were exceeded.");
+    for (id, answer) in [
+        ("a", (200, "")),
+        ("b", exceeded),
+        ("all_1/all_2/all_3", exceeded),
+        ("all_1", (200, "")),
+        ("a/all_1/all_2", (200, "")),
+        ("all_3", exceeded),
+        ("all", exceeded),
+        ("all_2/b", exceeded),
+        ("a/all_2", (200, "")),
+    ] {
+        assert_eq!(explain(&ask(&mut client, &format!("POST /pub?id={id}"), "", "x")), answer, "{id}");
+    }
+    let list = ask(&mut client, "GET /pub?id=all_1/a", "Accept: text/plain\r\n", "");
+    assert!(list.text().contains("\r\nchannels: 1\r\nwildcard_channels: 2\r\n"), "{}", list.text());
+    ask(&mut client, "DELETE /pub?id=all_2", "", "");
+    assert_eq!(ask(&mut client, "POST /pub?id=all_3", "", "x").status, 200, "a deleted one gives its place back");
+}

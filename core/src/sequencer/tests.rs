@@ -19,6 +19,8 @@ fn limits() -> Limits {
         message_size: 64 << 10,
         channel_id_length: 255,
         channels: None,
+        wildcard_prefix: None,
+        wildcard_channels: None,
         subscribers_per_channel: None,
         messages_per_channel: None,
         message_ttl: 1_000_000,
@@ -38,7 +40,7 @@ fn wanted(set: &BTreeSet<usize>) -> Vec<Wanted> {
 
 fn ask(channels: &[Wanted], after: Option<Position>, wait: bool) -> Subscribe<'_> {
     let seat = if wait { Seat::IfNothingMissed } else { Seat::Never };
-    Subscribe { channels, after, event_id: None, authorized_only: false, seat }
+    Subscribe { channels, after, event_id: None, authorized_only: false, most_wildcards: None, seat }
 }
 
 #[derive(Clone, Debug)]

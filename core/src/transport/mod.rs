@@ -216,6 +216,7 @@ fn subscribe(
         after: position.or_else(|| last_received(location, request)),
         event_id: event_id.as_deref().filter(|id| !id.is_empty()),
         authorized_only: location.authorized_channels_only == Authorization::On,
+        most_wildcards: location.wildcard_channel_max_qtd,
         seat: match form.mode {
             Mode::Polling => Seat::Never,
             Mode::LongPolling => Seat::IfNothingMissed,
@@ -235,6 +236,7 @@ fn subscribe(
             Ok(Outcome::Stream { missed, seats, form, head })
         }
         Err(Refusal::Unauthorized) => Err(Reply::refusal(403, "Subscriber could not create channels.")),
+        Err(Refusal::Wildcards) => Err(Reply::refusal(403, "Subscribed too much wildcard channels.")),
         Err(Refusal::Limit(limit)) => Err(refuse_limit(limit)),
     }
 }
@@ -350,7 +352,7 @@ pub(crate) fn refuse_name(error: &InvalidName) -> Reply {
 /// The answer to a configured maximum that is reached.
 pub(crate) fn refuse_limit(limit: Limit) -> Reply {
     match limit {
-        Limit::Channels(_) => Reply::refusal(403, "Number of channels were exceeded."),
+        Limit::Channels(_) | Limit::WildcardChannels(_) => Reply::refusal(403, "Number of channels were exceeded."),
         Limit::Subscribers(_) => Reply::refusal(403, "Subscribers limit per channel has been exceeded."),
         Limit::ChannelsPerSubscription(_) => Reply::refusal(403, limit),
         Limit::Memory(_) => Reply::refusal(503, limit).header("Retry-After", 5),
