@@ -13,6 +13,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
+use crate::channel::{ChannelName, MAX_NAME};
 use crate::config::Config;
 use crate::control::Control;
 use crate::http_thread::{From, HttpThread, Inbox};
@@ -120,6 +121,10 @@ fn limits(config: &Config) -> Limits {
         channels: config.max_number_of_channels,
         wildcard_prefix: config.wildcard_channel_prefix.as_deref().map(Into::into),
         wildcard_channels: config.max_number_of_wildcard_channels,
+        events: config
+            .events_channel_id
+            .as_deref()
+            .map(|id| ChannelName::new(id.as_bytes(), MAX_NAME).expect("checked when it was set")),
         subscribers_per_channel: config.max_subscribers_per_channel,
         messages_per_channel: config.max_messages_stored_per_channel,
         message_ttl: config.message_ttl,

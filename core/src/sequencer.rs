@@ -4,6 +4,9 @@
 //! the channel. A subscription enters it once for all its channels: what it missed, or its seats, so that no publication
 //! falls between look-up and seat. Nothing here waits, does I/O or knows how a message is rendered.
 //!
+//! Where there is an events channel, it is told within the same entry that channels came and went and who subscribed. It
+//! is told nothing about itself.
+//!
 //! A thread that has seats is owed the messages of their channels in order: `owed` holds their addresses until the thread
 //! has copied them out, even when the channel's history has already dropped them.
 
@@ -22,7 +25,7 @@ use crate::control::Control;
 use crate::error::{Error, Limit};
 use crate::fanout::Mailbox;
 use crate::log::{Address, Log, Record};
-use crate::message::{InvalidPosition, Message, NewMessage, Position, Published};
+use crate::message::{InvalidPosition, Kind, Message, NewMessage, Position, Published};
 
 /// Bytes of messages that one answer carries at most; the rest follows when the subscriber asks again from its position.
 /// A client that does not read holds as much outside of `memory_limit`.
@@ -31,6 +34,13 @@ const ANSWER: usize = MAX_PAGE;
 const MANY: usize = 500;
 /// Bytes of messages that a thread copies out in one entry.
 const BATCH: usize = 256 << 10;
+/// Why publications to the events channel, and whatever else would change it, are refused.
+pub(crate) const READ_ONLY: &str = "Only internal routines can change events channel.";
+/// The kinds of events.
+const CREATED: &str = "channel_created";
+const DESTROYED: &str = "channel_destroyed";
+const SUBSCRIBED: &str = "client_subscribed";
+const UNSUBSCRIBED: &str = "client_unsubscribed";
 /// A channel is looked at after this many seconds at the latest, so that moved deadlines leave few stale ones behind.
 const HORIZON: u32 = 300;
 
@@ -49,6 +59,8 @@ pub struct Limits {
     pub wildcard_prefix: Option<Arc<str>>,
     /// `max_number_of_wildcard_channels`
     pub wildcard_channels: Option<u32>,
+    /// `events_channel_id`
+    pub events: Option<ChannelName>,
     /// `max_subscribers_per_channel`
     pub subscribers_per_channel: Option<u32>,
     /// `max_messages_stored_per_channel`
@@ -91,6 +103,8 @@ pub(crate) struct Subscribe<'a> {
     pub(crate) authorized_only: bool,
     /// `wildcard_channel_max_qtd`
     pub(crate) most_wildcards: Option<u32>,
+    /// `allow_connections_to_events_channel`
+    pub(crate) to_events: bool,
     pub(crate) seat: Seat,
 }
 
@@ -135,6 +149,8 @@ pub(crate) enum Refusal {
     Unauthorized,
     /// More wildcard channels than a subscription may name, or nothing but such where their number is limited.
     Wildcards,
+    /// The events channel, where it is not allowed.
+    Events,
     Limit(Limit),
 }
 
@@ -188,6 +204,7 @@ pub struct Sequencer {
     /// What `status` says of the process.
     started: Instant,
     socket: String,
+    events: Option<ChannelName>,
     /// Keeps the head for the hub that follows this one.
     control: Option<Arc<Control>>,
 }
@@ -202,22 +219,22 @@ impl Sequencer {
         socket: String,
         control: Option<Arc<Control>>,
     ) -> Self {
+        let events = limits.events.clone();
         let state = Mutex::new(State::new(limits, mailboxes.len(), start));
-        Self { state, mailboxes, started: Instant::now(), socket, control }
+        Self { state, mailboxes, started: Instant::now(), socket, events, control }
     }
 
     /// Publishes to the channel, which is created if need be.
     ///
     /// # Errors
-    /// [`Error::TooLarge`], [`Error::LimitExceeded`], [`Error::InvalidName`], [`Error::InvalidArgument`]
+    /// [`Error::TooLarge`], [`Error::LimitExceeded`], [`Error::InvalidName`], [`Error::InvalidArgument`],
+    /// [`Error::AccessDenied`] for the events channel.
     pub fn publish(&self, channel: &ChannelName, message: &NewMessage<'_>) -> Result<Published, Error> {
-        let now = seconds();
-        let mut state = self.enter();
-        let (published, woken) = state.publish(now, channel, message)?;
-        self.keep_position(&state);
-        drop(state);
-        self.wake(woken);
-        Ok(published)
+        self.change(|state, now| {
+            let (published, woken) = state.publish(now, channel, message)?;
+            state.woken |= woken;
+            Ok(published)
+        })
     }
 
     /// Publishes all messages in this order, or none when one of them is refused.
@@ -225,39 +242,37 @@ impl Sequencer {
     /// # Errors
     /// As [`publish`](Self::publish), for the first message that is refused.
     pub fn publish_many(&self, messages: &[(ChannelName, NewMessage<'_>)]) -> Result<Vec<Published>, Error> {
-        let now = seconds();
-        self.enter().admit(now, messages)?;
+        self.change(|state, now| state.admit(now, messages))?;
         let mut all = Vec::with_capacity(messages.len());
         for part in messages.chunks(MANY) {
-            let mut state = self.enter();
-            let mut woken = 0;
-            for (channel, message) in part {
-                let (published, of) = state.publish(now, channel, message)?;
-                all.push(published);
-                woken |= of;
-            }
-            self.keep_position(&state);
-            drop(state);
-            self.wake(woken);
+            self.change(|state, now| {
+                for (channel, message) in part {
+                    let (published, woken) = state.publish(now, channel, message)?;
+                    all.push(published);
+                    state.woken |= woken;
+                }
+                Ok::<(), Error>(())
+            })?;
         }
         Ok(all)
     }
 
     /// Drops the channel's stored messages and says how many there were. Its subscribers stay.
-    pub fn clear_channel(&self, channel: &ChannelName) -> u64 {
-        self.enter().clear(seconds(), channel)
+    ///
+    /// # Errors
+    /// [`Error::AccessDenied`] for the events channel.
+    pub fn clear_channel(&self, channel: &ChannelName) -> Result<u64, Error> {
+        self.change(|state, now| state.clear(now, channel))
     }
 
     /// Counters of the channels whose names begin with `prefix` and come after `after`, in the order of their names.
     pub fn list_channels(&self, prefix: &str, after: &str, limit: usize) -> Vec<ChannelInfo> {
-        self.enter().list(seconds(), prefix, after, limit)
+        self.change(|state, now| state.list(now, prefix, after, limit))
     }
 
     /// The channel's stored messages after the position, oldest first, at most `limit` and [`MAX_PAGE`] bytes.
     pub fn history(&self, channel: &ChannelName, after: Position, limit: usize) -> Vec<StoredMessage> {
-        let mut state = self.enter();
-        let page = state.history(seconds(), channel, after, limit);
-        drop(state);
+        let page = self.change(|state, now| state.history(now, channel, after, limit));
         let stored = page.into_iter().map(|message| StoredMessage {
             id: message.id,
             position: message.position,
@@ -272,13 +287,14 @@ impl Sequencer {
     /// Creates the channel, or gives an existing one these options. Without a name it gets an unguessable one.
     ///
     /// # Errors
-    /// [`Error::LimitExceeded`], [`Error::InvalidName`], [`Error::InvalidArgument`]
+    /// [`Error::LimitExceeded`], [`Error::InvalidName`], [`Error::InvalidArgument`], [`Error::AccessDenied`] for the events
+    /// channel.
     pub fn create_channel(&self, name: Option<ChannelName>, options: ChannelOptions) -> Result<ChannelName, Error> {
         let name = match name {
             Some(name) => name,
             None => random_name()?,
         };
-        self.enter().create(seconds(), name.clone(), options)?;
+        self.change(|state, now| state.create(now, name.clone(), options))?;
         Ok(name)
     }
 
@@ -286,21 +302,27 @@ impl Sequencer {
     /// when there is none.
     ///
     /// # Errors
-    /// [`Error::TooLarge`]
+    /// [`Error::TooLarge`], [`Error::AccessDenied`] for the events channel.
     pub fn delete_channel(&self, channel: &ChannelName, text: Option<&[u8]>) -> Result<bool, Error> {
-        let mut state = self.enter();
-        state.check_size(text.unwrap_or_default())?;
-        let Some(woken) = state.delete(seconds(), channel, text) else { return Ok(false) };
-        drop(state);
-        self.wake(woken);
-        Ok(true)
+        self.change(|state, now| {
+            state.check_size(text.unwrap_or_default())?;
+            let deleted = state.delete(now, channel, text)?;
+            state.woken |= deleted.unwrap_or_default();
+            Ok(deleted.is_some())
+        })
     }
 
     /// The channel's counters.
     pub fn channel_info(&self, channel: &ChannelName) -> Option<ChannelInfo> {
-        let mut state = self.enter();
-        let id = state.find(seconds(), channel)?;
-        state.channels.get(id).map(Channel::info)
+        self.change(|state, now| {
+            let id = state.find(now, channel)?;
+            state.channels.get(id).map(Channel::info)
+        })
+    }
+
+    /// Whether this is the events channel, which only the hub changes.
+    pub(crate) fn is_events_channel(&self, channel: &ChannelName) -> bool {
+        self.events.as_ref() == Some(channel)
     }
 
     /// The position of the newest message of all.
@@ -318,7 +340,7 @@ impl Sequencer {
             uptime: self.started.elapsed().as_secs(),
             channels: state.channels.len() as u64,
             subscribers: state.subscribers,
-            messages: state.stored,
+            messages: state.stored(),
             memory: state.memory() as u64,
             position: state.head,
         }
@@ -331,7 +353,7 @@ impl Sequencer {
             channels: (state.channels.len() - state.wildcards) as u64,
             wildcard_channels: state.wildcards as u64,
             published: state.published,
-            stored: state.stored,
+            stored: state.stored(),
             subscriptions: state.subscribers,
             connections: state.connections,
             uptime: self.started.elapsed().as_secs(),
@@ -341,7 +363,7 @@ impl Sequencer {
     /// What the subscriber missed, or a seat in each of its channels. One step for the whole set, so that no publication
     /// falls between look-up and seat, nor between two of the channels.
     pub(crate) fn resume_or_wait(&self, thread: ThreadId, subscribe: Subscribe<'_>) -> Result<Resume, Refusal> {
-        self.enter().resume_or_wait(seconds(), thread, subscribe)
+        self.change(|state, now| state.resume_or_wait(now, thread, subscribe))
     }
 
     /// What was stored in the seats' channels after the position: of `bytes` about, and one message at least.
@@ -349,13 +371,14 @@ impl Sequencer {
         self.enter().read_on(seats, after, bytes)
     }
 
-    /// Publishes to those of the seats' channels that still are, all or none.
+    /// Publishes to those of the seats' channels that still are, all or none. The events channel is left out.
     ///
     /// # Errors
     /// As [`publish`](Self::publish).
     pub(crate) fn publish_to(&self, seats: &[ChannelId], message: &NewMessage<'_>) -> Result<(), Error> {
         let state = self.enter();
-        let names = seats.iter().filter_map(|id| state.channels.get(*id));
+        let others = seats.iter().filter(|id| state.events != Some(**id));
+        let names = others.filter_map(|id| state.channels.get(*id));
         let batch: Vec<_> = names.map(|channel| (channel.name.clone(), *message)).collect();
         drop(state);
         self.publish_many(&batch).map(drop)
@@ -373,12 +396,14 @@ impl Sequencer {
         thread: ThreadId,
         connections: impl IntoIterator<Item = Seats>,
     ) -> Option<Position> {
-        let mut state = self.enter();
-        let now = seconds();
-        for seats in connections {
-            state.unseat(now, thread, seats);
-        }
-        state.owed[usize::from(thread)].is_empty().then_some(state.head)
+        self.change(|state, now| {
+            // Before others are told that these leave: that they are told themselves no more.
+            let complete = state.owed[usize::from(thread)].is_empty().then_some(state.head);
+            for seats in connections {
+                state.unseat(now, thread, seats);
+            }
+            complete
+        })
     }
 
     /// Appends to `events` what the thread is owed, in order. True when there is more.
@@ -388,17 +413,25 @@ impl Sequencer {
 
     /// Expires what is due and says how many bytes of messages that freed.
     pub(crate) fn expire(&self) -> usize {
-        self.enter().expire(seconds())
+        self.change(State::expire)
     }
 
     fn enter(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("a panic inside the critical section ends the hub")
     }
 
-    fn keep_position(&self, state: &State) {
+    /// Enters for what may move the head, and wakes whom that concerns.
+    fn change<T>(&self, work: impl FnOnce(&mut State, u32) -> T) -> T {
+        let now = seconds();
+        let mut state = self.enter();
+        let result = work(&mut state, now);
         if let Some(control) = &self.control {
             control.position(state.head);
         }
+        let woken = std::mem::take(&mut state.woken);
+        drop(state);
+        self.wake(woken);
+        result
     }
 
     fn wake(&self, mut woken: Woken) {
@@ -429,10 +462,14 @@ struct State {
     channels: Directory,
     /// How many of them are wildcard channels.
     wildcards: usize,
+    /// The one that is told of the others. It never goes.
+    events: Option<ChannelId>,
     head: Position,
     /// Of channels that are gone, messages up to here may have been stored.
     watermark: Position,
     owed: Box<[VecDeque<Owed>]>,
+    /// The threads that are owed something since the last entry ended.
+    woken: Woken,
     /// The channels that have something to expire, by second.
     deadlines: BTreeMap<u32, Vec<ChannelId>>,
     dedupe: Dedupe,
@@ -448,14 +485,16 @@ struct State {
 
 impl State {
     fn new(limits: Limits, threads: usize, start: Position) -> Self {
-        Self {
+        let mut state = Self {
             limits,
             log: Log::default(),
             channels: Directory::default(),
             wildcards: 0,
+            events: None,
             head: start,
             watermark: start,
             owed: (0..threads).map(|_| VecDeque::new()).collect(),
+            woken: 0,
             deadlines: BTreeMap::new(),
             dedupe: Dedupe::default(),
             channel_bytes: 0,
@@ -463,7 +502,26 @@ impl State {
             connections: 0,
             stored: 0,
             published: 0,
+        };
+        if let Some(name) = state.limits.events.clone() {
+            state.open_events_channel(&name);
         }
+        state
+    }
+
+    fn open_events_channel(&mut self, name: &ChannelName) {
+        self.wildcards += usize::from(self.limits.is_wildcard(name));
+        let channel = self.channels.insert(name.clone(), History::new(self.watermark), 0);
+        // As if the backend had made it: it is there for subscribers before it holds a message.
+        channel.created = Some(Box::default());
+        self.events = Some(channel.id);
+        self.channel_bytes += channel.allocated();
+    }
+
+    /// Stored messages, without those of the hub itself.
+    fn stored(&self) -> u64 {
+        let events = self.events.and_then(|id| self.channels.get(id));
+        self.stored - events.map_or(0, |events| events.history.len() as u64)
     }
 
     fn memory(&self) -> usize {
@@ -473,15 +531,38 @@ impl State {
     fn publish(&mut self, now: u32, name: &ChannelName, message: &NewMessage<'_>) -> Result<(Published, Woken), Error> {
         self.check(message)?;
         let id = self.find_or_create(now, name)?;
+        self.check_changeable(id)?;
+        Ok(self.publish_in(now, id, name, message))
+    }
+
+    /// Tells the events channel what became of a channel.
+    fn tell(&mut self, now: u32, kind: &'static str, channel: &ChannelName) {
+        let Some(id) = self.events else { return };
+        let mut text = format!("{{\"type\": \"{kind}\", \"channel\": ").into_bytes();
+        serde_json::to_writer(&mut text, &**channel).expect("writing text to memory");
+        text.push(b'}');
+        let name = self.channels.get(id).expect("it never goes").name.clone();
+        let message = NewMessage { kind: Kind::Json, event: Some(kind), ..NewMessage::new(&text) };
+        let (_, woken) = self.publish_in(now, id, &name, &message);
+        self.woken |= woken;
+    }
+
+    fn publish_in(
+        &mut self,
+        now: u32,
+        id: ChannelId,
+        name: &ChannelName,
+        message: &NewMessage<'_>,
+    ) -> (Published, Woken) {
         if let Some(key) = message.dedupe
             && let Some(published) = self.dedupe.find(now, id, key)
         {
-            return Ok((published, 0));
+            return (published, 0);
         }
         let position = self.stamp(now);
         let channel = self.channels.get_mut(id).expect("just found");
         channel.published += 1;
-        self.published += 1;
+        self.published += u64::from(Some(id) != self.events);
         channel.last = position;
         channel.used = now;
         let published = Published { id: channel.published, position, subscribers: channel.subscribers() };
@@ -493,7 +574,7 @@ impl State {
             self.dedupe.insert(now.saturating_add(self.limits.dedupe_window), id, key, published);
         }
         if !message.store && woken == 0 {
-            return Ok((published, woken));
+            return (published, woken);
         }
         let record = Record {
             slot: id.slot(),
@@ -515,12 +596,16 @@ impl State {
             self.store(now, id, Entry { position, address, expires });
         }
         self.tidy();
-        Ok((published, woken))
+        (published, woken)
     }
 
     fn check_size(&self, payload: &[u8]) -> Result<(), Error> {
         let (len, limit) = (payload.len() as u64, self.limits.message_size);
         if len > limit { Err(Error::TooLarge { len, limit }) } else { Ok(()) }
+    }
+
+    fn check_changeable(&self, id: ChannelId) -> Result<(), Error> {
+        if self.events == Some(id) { Err(Error::AccessDenied(READ_ONLY.to_owned())) } else { Ok(()) }
     }
 
     fn check(&self, message: &NewMessage<'_>) -> Result<(), Error> {
@@ -610,8 +695,11 @@ impl State {
             });
             self.channel_bytes = self.channel_bytes + channel.history.allocated() - before;
         }
-        if channel.expires(self.limits.channel_inactivity).is_some_and(|second| second <= now) {
-            self.remove(id);
+        let over = channel.expires(self.limits.channel_inactivity).is_some_and(|second| second <= now);
+        if over && self.events != Some(id) {
+            if let Some(channel) = self.remove(id) {
+                self.tell(now, DESTROYED, &channel.name);
+            }
             return false;
         }
         true
@@ -622,8 +710,9 @@ impl State {
             Some(id) => Ok(id),
             None => {
                 self.check_name(name)?;
-                self.may_create([name])?;
-                Ok(self.insert(now, name)?)
+                let created = self.create_all(now, [name])?;
+                self.tell(now, CREATED, name);
+                Ok(created[0])
             }
         }
     }
@@ -650,6 +739,28 @@ impl State {
         }
     }
 
+    /// Creates these channels, or none of them. The caller tells the events channel.
+    fn create_all<'a>(
+        &mut self,
+        now: u32,
+        names: impl IntoIterator<Item = &'a ChannelName> + Clone,
+    ) -> Result<Seats, Limit> {
+        self.may_create(names.clone())?;
+        let mut created = Seats::new();
+        for name in names {
+            match self.insert(now, name) {
+                Ok(id) => created.push(id),
+                Err(limit) => {
+                    for id in created {
+                        self.remove(id);
+                    }
+                    return Err(limit);
+                }
+            }
+        }
+        Ok(created)
+    }
+
     fn insert(&mut self, now: u32, name: &ChannelName) -> Result<ChannelId, Limit> {
         self.make_room(Channel::cost(name));
         if (self.memory() + Channel::cost(name)) as u64 > self.limits.memory {
@@ -672,6 +783,7 @@ impl State {
             }
         }
         let id = self.find_or_create(now, &name)?;
+        self.check_changeable(id)?;
         let channel = self.channels.get_mut(id).expect("just found");
         self.channel_bytes -= channel.allocated();
         channel.created = Some(Box::new(options));
@@ -686,29 +798,25 @@ impl State {
         let mut missing = BTreeSet::new();
         for (name, message) in messages {
             self.check(message)?;
-            if self.find(now, name).is_none() {
-                self.check_name(name)?;
-                missing.insert(name);
-            }
-        }
-        self.may_create(missing.iter().copied())?;
-        let mut created = Vec::with_capacity(missing.len());
-        for name in missing {
-            match self.insert(now, name) {
-                Ok(id) => created.push(id),
-                Err(limit) => {
-                    for id in created {
-                        self.remove(id);
-                    }
-                    return Err(limit.into());
+            match self.find(now, name) {
+                Some(id) => self.check_changeable(id)?,
+                None => {
+                    self.check_name(name)?;
+                    missing.insert(name);
                 }
             }
+        }
+        self.create_all(now, missing.iter().copied())?;
+        for name in missing {
+            self.tell(now, CREATED, name);
         }
         Ok(())
     }
 
-    fn clear(&mut self, now: u32, name: &ChannelName) -> u64 {
-        let Some(channel) = self.find(now, name).and_then(|id| self.channels.get_mut(id)) else { return 0 };
+    fn clear(&mut self, now: u32, name: &ChannelName) -> Result<u64, Error> {
+        let Some(id) = self.find(now, name) else { return Ok(0) };
+        self.check_changeable(id)?;
+        let channel = self.channels.get_mut(id).expect("just found");
         let (count, before) = (channel.history.len() as u64, channel.history.allocated());
         while let Some(entry) = channel.history.pop_oldest() {
             self.log.release(entry.address);
@@ -716,10 +824,9 @@ impl State {
         channel.used = now;
         self.channel_bytes = self.channel_bytes + channel.history.allocated() - before;
         self.stored -= count;
-        let id = channel.id;
         self.arm(now, id);
         self.tidy();
-        count
+        Ok(count)
     }
 
     fn list(&mut self, now: u32, prefix: &str, after: &str, limit: usize) -> Vec<ChannelInfo> {
@@ -758,16 +865,23 @@ impl State {
         Some(channel)
     }
 
-    fn delete(&mut self, now: u32, name: &ChannelName, text: Option<&[u8]>) -> Option<Woken> {
-        let id = self.find(now, name)?;
-        let channel = self.remove(id)?;
+    fn delete(&mut self, now: u32, name: &ChannelName, text: Option<&[u8]>) -> Result<Option<Woken>, Error> {
+        let Some(id) = self.find(now, name) else { return Ok(None) };
+        self.check_changeable(id)?;
+        let Some(channel) = self.remove(id) else { return Ok(None) };
         let text: Arc<[u8]> = text.map_or_else(|| self.limits.deleted_text.clone(), Into::into);
         let deletion = Deletion { channel: id, name: channel.name.clone(), text, position: self.head };
         for (thread, _) in &channel.seats {
             self.owed[usize::from(*thread)].push_back(Owed::Deleted(deletion.clone()));
         }
+        if self.events.is_some() {
+            for _ in 0..channel.subscribers() {
+                self.tell(now, UNSUBSCRIBED, name);
+            }
+            self.tell(now, DESTROYED, name);
+        }
         self.tidy();
-        Some(channel.woken())
+        Ok(Some(channel.woken()))
     }
 
     fn resume_or_wait(&mut self, now: u32, thread: ThreadId, subscribe: Subscribe<'_>) -> Result<Resume, Refusal> {
@@ -787,6 +901,9 @@ impl State {
             {
                 return Err(Refusal::Limit(Limit::Subscribers(most)));
             }
+            if id.is_some() && *id == self.events && !subscribe.to_events {
+                return Err(Refusal::Events);
+            }
         }
         // As in the module: where their number is limited, wildcard channels only accompany others.
         if let Some(most) = subscribe.most_wildcards.or(self.limits.wildcard_channels)
@@ -801,15 +918,9 @@ impl State {
             return Ok(Resume::Now(batch));
         }
         let missing = subscribe.channels.iter().zip(&found).filter(|(_, id)| id.is_none());
-        self.may_create(missing.map(|(wanted, _)| &wanted.name)).map_err(Refusal::Limit)?;
-        let mut seats = Seats::new();
-        for (wanted, found) in subscribe.channels.iter().zip(found) {
-            match found.map_or_else(|| self.insert(now, &wanted.name), Ok) {
-                Ok(id) => seats.push(id),
-                // What was created so far holds nothing and goes after its inactivity time.
-                Err(limit) => return Err(Refusal::Limit(limit)),
-            }
-        }
+        let missing = missing.map(|(wanted, _)| &wanted.name);
+        let mut created = self.create_all(now, missing.clone()).map_err(Refusal::Limit)?.into_iter();
+        let seats: Seats = found.iter().filter_map(|id| id.or_else(|| created.next())).collect();
         for &id in &seats {
             let channel = self.channels.get_mut(id).expect("found or created in this entry");
             channel.seat(thread);
@@ -819,6 +930,13 @@ impl State {
         self.connections += 1;
         if !batch.more {
             batch.position = self.head;
+        }
+        if self.events.is_some() {
+            // From its seats: a subscriber of the events channel learns of itself, too.
+            missing.for_each(|name| self.tell(now, CREATED, name));
+            let others = subscribe.channels.iter().zip(&seats).filter(|(_, id)| self.events != Some(**id));
+            let others: Vec<&ChannelName> = others.map(|(wanted, _)| &wanted.name).collect();
+            others.into_iter().for_each(|name| self.tell(now, SUBSCRIBED, name));
         }
         Ok(Resume::Seated(batch, seats))
     }
@@ -937,15 +1055,20 @@ impl State {
     /// A connection leaves its seats.
     fn unseat(&mut self, now: u32, thread: ThreadId, seats: impl IntoIterator<Item = ChannelId>) {
         self.connections -= 1;
+        let mut left: Vec<ChannelName> = Vec::new();
         for id in seats {
             let Some(channel) = self.channels.get_mut(id) else { continue };
             channel.unseat(thread);
             channel.used = now;
             self.subscribers -= 1;
+            if self.events.is_some_and(|events| events != id) {
+                left.push(channel.name.clone());
+            }
             if channel.seats.is_empty() {
                 self.arm(now, id);
             }
         }
+        left.iter().for_each(|name| self.tell(now, UNSUBSCRIBED, name));
     }
 
     fn take_owed(&mut self, thread: ThreadId, events: &mut Vec<Event>) -> bool {
@@ -975,7 +1098,8 @@ impl State {
     /// Sees to it that the channel is looked at when its next message, or the channel itself, expires.
     fn arm(&mut self, now: u32, id: ChannelId) {
         let Some(channel) = self.channels.get_mut(id) else { return };
-        let own = channel.expires(self.limits.channel_inactivity).unwrap_or(u32::MAX);
+        let own = channel.expires(self.limits.channel_inactivity).filter(|_| self.events != Some(id));
+        let own = own.unwrap_or(u32::MAX);
         let due = own.min(channel.history.next_expiry());
         if due == u32::MAX {
             return;

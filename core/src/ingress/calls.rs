@@ -23,7 +23,7 @@ pub(crate) fn answer(engine: &Sequencer, longest: usize, call: Call<'_>) -> Outc
             let named = messages.iter().map(|(channel, message)| Ok((name(channel)?, *message)));
             Answer::PublishedMany(engine.publish_many(&named.collect::<Result<Vec<_>, Error>>()?)?)
         }
-        Call::ClearChannel { channel } => Answer::Cleared(engine.clear_channel(&name(channel)?)),
+        Call::ClearChannel { channel } => Answer::Cleared(engine.clear_channel(&name(channel)?)?),
         Call::Channels { prefix, after, limit } => {
             Answer::Channels(engine.list_channels(prefix, after, limit as usize))
         }

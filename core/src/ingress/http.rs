@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::ingress::format::{self, Format};
 use crate::ingress::statistics::list;
 use crate::message::{Kind, NewMessage};
-use crate::sequencer::{Sequencer, Wanted};
+use crate::sequencer::{READ_ONLY, Sequencer, Wanted};
 use crate::transport::refuse;
 use crate::transport::reply::Reply;
 use crate::transport::request::Request;
@@ -15,6 +15,10 @@ use crate::transport::request::Request;
 pub(crate) fn publish(engine: &Sequencer, location: &Location, channels: &[Wanted], request: &Request<'_>) -> Reply {
     match request.method {
         _ if channels.is_empty() => Reply::refusal(400, "No channel id provided."),
+        // Before any of several channels is changed.
+        "POST" | "PUT" | "DELETE" if channels.iter().any(|wanted| engine.is_events_channel(&wanted.name)) => {
+            refuse(&Error::AccessDenied(READ_ONLY.to_owned()))
+        }
         "POST" | "PUT" => post(engine, location, channels, request).unwrap_or_else(|error| refuse(&error)),
         "GET" | "HEAD" => {
             let found: Vec<_> = channels.iter().filter_map(|wanted| engine.channel_info(&wanted.name)).collect();

@@ -19,6 +19,7 @@ fn limits() -> Limits {
         message_size: 64 << 10,
         channel_id_length: 255,
         channels: None,
+        events: None,
         wildcard_prefix: None,
         wildcard_channels: None,
         subscribers_per_channel: None,
@@ -40,7 +41,7 @@ fn wanted(set: &BTreeSet<usize>) -> Vec<Wanted> {
 
 fn ask(channels: &[Wanted], after: Option<Position>, wait: bool) -> Subscribe<'_> {
     let seat = if wait { Seat::IfNothingMissed } else { Seat::Never };
-    Subscribe { channels, after, event_id: None, authorized_only: false, most_wildcards: None, seat }
+    Subscribe { channels, after, event_id: None, authorized_only: false, most_wildcards: None, to_events: false, seat }
 }
 
 #[derive(Clone, Debug)]
@@ -186,8 +187,10 @@ proptest! {
         sets in prop::collection::vec(prop::collection::btree_set(0..NAMES.len(), 1..=3), SUBSCRIBERS),
         most in prop::option::of(1u32..6),
         message_ttl in prop_oneof![Just(1_000_000u32), 5u32..40],
+        events in prop::bool::weighted(0.3),
     ) {
-        let mut state = state(Limits { messages_per_channel: most, message_ttl, ..limits() });
+        let events = events.then(|| ChannelName::new(b"events", 255).expect("a name"));
+        let mut state = state(Limits { messages_per_channel: most, message_ttl, events, ..limits() });
         let mut model = Model::default();
         let mut now = START + 1;
         let mut all: Vec<Subscriber> = sets.into_iter().enumerate().map(|(index, channels)| Subscriber {
@@ -212,7 +215,7 @@ proptest! {
                     }
                 }
                 Step::Delete { channel } => {
-                    state.delete(now, &name(channel), None);
+                    state.delete(now, &name(channel), None).expect("allowed");
                 }
                 Step::Create { channel, max_messages } => {
                     let options = ChannelOptions { max_messages, ..ChannelOptions::default() };
@@ -397,7 +400,7 @@ fn a_deleted_channel_forgets_its_keys() {
     let mut state = state(limits());
     let message = NewMessage { dedupe: Some("k"), ..NewMessage::new(b"x") };
     let (first, _) = state.publish(START, &name(0), &message).expect("published");
-    state.delete(START, &name(0), None);
+    state.delete(START, &name(0), None).expect("allowed");
     let (second, _) = state.publish(START, &name(0), &message).expect("published");
     assert!(second.position > first.position);
 }
@@ -443,8 +446,8 @@ fn a_cleared_channel_keeps_its_subscribers_and_says_what_is_missing() {
         state.publish(START, &name(0), &NewMessage::new(b"x")).expect("published");
     }
     assert_eq!(state.history(START, &name(0), Position::START, 2).len(), 2);
-    assert_eq!(state.clear(START, &name(0)), 3);
-    assert_eq!((state.clear(START, &name(0)), state.stored, state.subscribers), (0, 0, 1));
+    assert_eq!(state.clear(START, &name(0)), Ok(3));
+    assert_eq!((state.clear(START, &name(0)), state.stored, state.subscribers), (Ok(0), 0, 1));
     let Ok(Resume::Now(batch)) =
         state.resume_or_wait(START, 1, ask(&channels, Some(Position { time: START, tag: 1 }), false))
     else {

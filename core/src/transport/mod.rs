@@ -217,6 +217,7 @@ fn subscribe(
         event_id: event_id.as_deref().filter(|id| !id.is_empty()),
         authorized_only: location.authorized_channels_only == Authorization::On,
         most_wildcards: location.wildcard_channel_max_qtd,
+        to_events: location.allow_connections_to_events_channel,
         seat: match form.mode {
             Mode::Polling => Seat::Never,
             Mode::LongPolling => Seat::IfNothingMissed,
@@ -237,6 +238,7 @@ fn subscribe(
         }
         Err(Refusal::Unauthorized) => Err(Reply::refusal(403, "Subscriber could not create channels.")),
         Err(Refusal::Wildcards) => Err(Reply::refusal(403, "Subscribed too much wildcard channels.")),
+        Err(Refusal::Events) => Err(Reply::refusal(403, "Subscription to events channel is not allowed.")),
         Err(Refusal::Limit(limit)) => Err(refuse_limit(limit)),
     }
 }
