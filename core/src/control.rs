@@ -143,7 +143,7 @@ impl Control {
 
 /// The first position of a hub that starts `now`, after one that had got to `last`: the present second may hold positions
 /// of that hub, and the clock may have been set back since.
-fn after(now: u64, last: Position) -> Position {
+pub(crate) fn after(now: u64, last: Position) -> Position {
     let now = u32::try_from(now).unwrap_or(u32::MAX);
     Position { time: now.max(last.time).saturating_add(1), tag: 0 }
 }

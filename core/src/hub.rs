@@ -3,7 +3,9 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -49,6 +51,17 @@ pub struct Hub {
     inboxes: Vec<Arc<Inbox>>,
     accepting: watch::Sender<bool>,
     ended: Receiver<io::Result<()>>,
+    threads: Vec<JoinHandle<()>>,
+    lost: Arc<AtomicBool>,
+}
+
+/// Says that a thread is gone, however it ended.
+struct Gone(Arc<AtomicBool>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Hub {
@@ -69,12 +82,16 @@ impl Hub {
         let engine = Arc::new(Sequencer::new(limits(&config), mailboxes, start, socket, control.clone()));
         let (accepting, stop) = watch::channel(true);
         let (end, ended) = channel();
+        let lost = Arc::new(AtomicBool::new(false));
+        let mut threads = Vec::with_capacity(inboxes.len());
         let mut sockets = Some(sockets);
         for (id, inbox) in inboxes.iter().enumerate() {
             let (engine, config, inbox, end) = (engine.clone(), config.clone(), inbox.clone(), end.clone());
             let control = control.clone();
             let acceptor = sockets.take().map(|sockets| (sockets, inboxes.clone(), stop.clone()));
-            std::thread::Builder::new().name(format!("http-{id}")).spawn(move || {
+            let gone = Gone(lost.clone());
+            let thread = std::thread::Builder::new().name(format!("push-http-{id}")).spawn(move || {
+                let _gone = gone;
                 let run = || {
                     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
                     LocalSet::new().block_on(&runtime, async {
@@ -87,9 +104,17 @@ impl Hub {
                 };
                 // Nobody listens when the hub was dropped instead of drained.
                 let _ = end.send(run());
-            })?;
+            });
+            match thread {
+                Ok(thread) => threads.push(thread),
+                Err(error) => {
+                    // The process may have more to do than this hub.
+                    inboxes.iter().for_each(|inbox| inbox.drain());
+                    return Err(error);
+                }
+            }
         }
-        Ok(Self { config, engine, inboxes, accepting, ended })
+        Ok(Self { config, engine, inboxes, accepting, ended, threads, lost })
     }
 
     /// What the hub knows.
@@ -98,16 +123,23 @@ impl Hub {
         &self.engine
     }
 
+    /// Becomes true when a thread is gone: by a defect, or because the hub drains.
+    pub(crate) fn lost(&self) -> &Arc<AtomicBool> {
+        &self.lost
+    }
+
     /// Accepts no more, answers everyone who waits with a position, and ends within `drain_timeout`. Returns the head.
     pub fn drain(self) -> Position {
         let deadline = std::time::Instant::now() + self.config.drain_timeout;
         self.accepting.send_replace(false);
         self.inboxes.iter().for_each(|inbox| inbox.drain());
-        for _ in &self.inboxes {
+        let over = self.inboxes.iter().all(|_| {
             let left = deadline.saturating_duration_since(std::time::Instant::now());
-            if !matches!(self.ended.recv_timeout(left), Ok(Ok(()))) {
-                break;
-            }
+            matches!(self.ended.recv_timeout(left), Ok(Ok(())))
+        });
+        if over {
+            // They have said their last word. A panic was reported when it happened.
+            self.threads.into_iter().for_each(|thread| drop(thread.join()));
         }
         self.engine.head()
     }

@@ -31,6 +31,8 @@ mod http_thread;
 #[cfg(feature = "hub")]
 pub mod hub;
 #[cfg(feature = "hub")]
+pub mod embedded;
+#[cfg(feature = "hub")]
 #[allow(unsafe_code, reason = "tokio's registration of descriptors is unsafe for types that may change theirs")]
 mod readiness;
 

@@ -271,6 +271,25 @@ impl Signals {
     }
 }
 
+/// Does `work` with all signals blocked; threads that it starts keep them blocked, so that signals go on to whom they went
+/// before.
+#[cfg(feature = "hub")]
+pub(crate) fn without_signals<T>(work: impl FnOnce() -> T) -> io::Result<T> {
+    // SAFETY: zero is a valid `sigset_t`; both calls get pointers to locals.
+    let before = unsafe {
+        let (mut all, mut before): (libc::sigset_t, libc::sigset_t) = (std::mem::zeroed(), std::mem::zeroed());
+        libc::sigfillset(&raw mut all);
+        match libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before) {
+            0 => before,
+            error => return Err(io::Error::from_raw_os_error(error)),
+        }
+    };
+    let done = work();
+    // SAFETY: as above; it cannot fail with a set that the system gave.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut()) };
+    Ok(done)
+}
+
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()

@@ -112,6 +112,13 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         returns_null: false,
     },
     Function {
+        name: c"push_hub_address",
+        handler: handler!(hub_address, 0, 0),
+        params: &[],
+        returns: Type::String,
+        returns_null: true,
+    },
+    Function {
         name: c"push_status",
         handler: handler!(status, 0, 0),
         params: &[],
@@ -220,6 +227,11 @@ fn history(args: &Args<'_>) -> Outcome {
 fn position(_: &Args<'_>) -> Outcome {
     let head = hub::with_client(|client| client.position()).map_err(|error| failure(error, 0))?;
     Ok(Value::Text(head.to_string()))
+}
+
+fn hub_address(_: &Args<'_>) -> Outcome {
+    let address = hub::address().map_err(|error| failure(error, 0))?;
+    Ok(Value::nullable(address, Value::Text))
 }
 
 fn status(_: &Args<'_>) -> Outcome {

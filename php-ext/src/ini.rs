@@ -1,7 +1,7 @@
 //! INI entries and the configuration they give.
 //!
 //! Each key of the core's `Config` is `push.<key>`; beside them stand `push.config` (a TOML file, which the entries
-//! override), `push.hub`, `push.short_names` and `push.on_unavailable`. All are SYSTEM except the last and `push.timeout`,
+//! override), `push.mode`, `push.hub`, `push.short_names` and `push.on_unavailable`. All are SYSTEM except the last and `push.timeout`,
 //! which a script may set for its own calls. An empty entry is not set, except that PHP turns `Off` and `none` into an empty text: given in a file or by
 //! `-d`, that text is offered to the key, and only one that has no such value ignores it.
 
@@ -25,6 +25,7 @@ pub(crate) fn register(module: c_int) {
     zend::register_ini(module, || {
         let mut entries = vec![
             IniEntry::system("push.config", c""),
+            IniEntry::system("push.mode", c"attach"),
             IniEntry::system("push.hub", c""),
             IniEntry::system("push.short_names", c"1"),
             IniEntry::changeable("push.on_unavailable", c"throw", on_unavailable_changed),
@@ -76,8 +77,22 @@ fn parse_timeout(text: &str) -> Option<Duration> {
     config.set("timeout", text).ok().map(|()| config.timeout)
 }
 
-/// The configuration that `push.config` and the entries give.
-pub(crate) fn load() -> Result<Config, String> {
+/// Where the hub is: `push.mode`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// In processes of its own, and this one attaches.
+    Attach,
+    /// In this process.
+    Embedded,
+}
+
+/// The configuration that `push.config` and the entries give, for a hub of this mode.
+pub(crate) fn load() -> Result<(Mode, Config), String> {
+    let mode = match zend::ini("push.mode").as_deref() {
+        Some("attach") | None => Mode::Attach,
+        Some("embedded") => Mode::Embedded,
+        Some(wrong) => return Err(format!("push.mode = \"{wrong}\": allowed is attach or embedded")),
+    };
     let mut config = Config::default();
     if let Some(file) = zend::ini("push.config") {
         config.load(Path::new(&file)).map_err(|error| format!("push.config: {error}"))?;
@@ -95,8 +110,11 @@ pub(crate) fn load() -> Result<Config, String> {
     if parse_on_unavailable(&on_unavailable).is_none() {
         return Err(format!("push.on_unavailable = \"{on_unavailable}\": allowed is throw or warn"));
     }
-    config.check().map_err(|error| error.to_string())?;
-    Ok(config)
+    let config = match mode {
+        Mode::Attach => config.check().map(|()| config),
+        Mode::Embedded => config.embedded(),
+    };
+    Ok((mode, config.map_err(|error| error.to_string())?))
 }
 
 /// `push.hub`: the binary that FPM starts.

@@ -1,8 +1,8 @@
 //! The PHP extension `push`: module, startup, shutdown.
 //!
 //! It gives PHP the functions of [`functions`] over a client of `push-core`, and lets the master of FPM start the hub.
-//! Nothing about messages or channels is decided here. There is no module shutdown: it runs in every worker that ends
-//! and in processes that never had a hub of their own.
+//! Nothing about messages or channels is decided here. The module's shutdown, which runs in every worker that ends and in
+//! forked children, too, is only for the process whose threads are the hub.
 #![deny(unsafe_code)]
 
 mod convert;
@@ -44,6 +44,7 @@ pub extern "C" fn get_module() -> *mut ModuleEntry {
         let builder = ModuleBuilder::new("push", env!("CARGO_PKG_VERSION"))
             .globals(&GLOBALS)
             .startup_function(startup)
+            .shutdown_function(shutdown)
             .info_function(info);
         #[expect(clippy::expect_used, reason = "fails only for a name or version with a NUL byte")]
         let (mut entry, _, mut owned) = builder.try_into().expect("no NUL byte");
@@ -81,6 +82,13 @@ extern "C" fn startup(type_: c_int, module: c_int) -> c_int {
         }
         Err(_) => zend::FAILURE,
     }
+}
+
+/// MSHUTDOWN: after the last destructor of the last script, also after `exit()` and a fatal error.
+extern "C" fn shutdown(_: c_int, _: c_int) -> c_int {
+    // A panic was reported by the hook, and PHP goes on ending.
+    let _ = catch_unwind(hub::stop);
+    zend::SUCCESS
 }
 
 /// MINFO.

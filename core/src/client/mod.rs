@@ -8,10 +8,14 @@ mod attach;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+#[cfg(feature = "hub")]
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::call::{Answer, Call, MAX_BATCH, MAX_PAGE, Outcome, Status, StoredMessage};
 use crate::channel::{ChannelInfo, ChannelName, ChannelOptions, MAX_NAME};
+#[cfg(feature = "hub")]
+use crate::embedded::Embedded;
 use crate::error::Error;
 use crate::message::{MAX_PAYLOAD, NewMessage, Position, Published};
 use crate::shm::doorbell::{self, Line, Woken};
@@ -50,6 +54,9 @@ pub struct Client {
     pause: Option<Pause>,
     /// The encoded call.
     buffer: Vec<u8>,
+    /// The hub, when it is in this process: then nothing else here is used.
+    #[cfg(feature = "hub")]
+    embedded: Option<Arc<Embedded>>,
 }
 
 /// After a failure acknowledged calls fail at once for a while, so that a stopped hub costs one time-out, not one per call.
@@ -122,7 +129,29 @@ impl Client {
     /// A client that attaches at its first call.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        Self { options, link: None, number: 0, pause: None, buffer: Vec::new() }
+        Self {
+            options,
+            link: None,
+            number: 0,
+            pause: None,
+            buffer: Vec::new(),
+            #[cfg(feature = "hub")]
+            embedded: None,
+        }
+    }
+
+    /// A client of the hub in this process: its calls are function calls and wait for nothing but each other.
+    #[cfg(feature = "hub")]
+    #[must_use]
+    pub fn embedded(hub: Arc<Embedded>) -> Self {
+        let options = Options {
+            socket: PathBuf::new(),
+            inherited: None,
+            timeout: Duration::ZERO,
+            backoff: Duration::ZERO,
+            ring_size: 0,
+        };
+        Self { embedded: Some(hub), ..Self::new(options) }
     }
 
     /// Changes the time-out of the calls to come.
@@ -137,7 +166,7 @@ impl Client {
     pub fn publish(&mut self, channel: &str, message: &NewMessage<'_>) -> Result<Published, Error> {
         named(channel)?;
         message.check()?;
-        match self.call(&Call::Publish { channel, message: *message })? {
+        match self.call(Call::Publish { channel, message: *message })? {
             Answer::Published(published) => Ok(published),
             _ => Err(nonsense()),
         }
@@ -147,10 +176,14 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Timeout`] when the ring stays full, [`Error::HubUnavailable`] when there is no hub to attach it to. What only
-    /// the hub can know (a configured limit) is not reported here but logged by the hub.
+    /// the hub can know (a configured limit) is not reported here but logged by the hub, unless the hub is in this process.
     pub fn publish_async(&mut self, channel: &str, message: &NewMessage<'_>) -> Result<(), Error> {
         named(channel)?;
         message.check()?;
+        #[cfg(feature = "hub")]
+        if let Some(hub) = &self.embedded {
+            return hub.call(Call::Publish { channel, message: *message }).map(drop);
+        }
         self.leave_if_forked();
         let attached = self.link.as_ref().is_some_and(|link| link.hub.is_some());
         let mut deadline = Deadline::after(self.options.timeout);
@@ -189,7 +222,7 @@ impl Client {
         if len > MAX_BATCH {
             return Err(Error::TooLarge { len: len as u64, limit: MAX_BATCH as u64 });
         }
-        match self.call(&Call::PublishMany { messages })? {
+        match self.call(Call::PublishMany { messages })? {
             Answer::PublishedMany(published) => Ok(published),
             _ => Err(nonsense()),
         }
@@ -201,7 +234,7 @@ impl Client {
     /// As [`publish`](Self::publish).
     pub fn clear_channel(&mut self, channel: &str) -> Result<u64, Error> {
         named(channel)?;
-        match self.call(&Call::ClearChannel { channel })? {
+        match self.call(Call::ClearChannel { channel })? {
             Answer::Cleared(count) => Ok(count),
             _ => Err(nonsense()),
         }
@@ -212,7 +245,7 @@ impl Client {
     /// # Errors
     /// [`Error::Timeout`], [`Error::HubUnavailable`]
     pub fn channels(&mut self, prefix: &str, after: &str, limit: u32) -> Result<Vec<ChannelInfo>, Error> {
-        match self.call(&Call::Channels { prefix, after, limit })? {
+        match self.call(Call::Channels { prefix, after, limit })? {
             Answer::Channels(channels) => Ok(channels),
             _ => Err(nonsense()),
         }
@@ -224,7 +257,7 @@ impl Client {
     /// As [`publish`](Self::publish).
     pub fn history(&mut self, channel: &str, after: Position, limit: u32) -> Result<Vec<StoredMessage>, Error> {
         named(channel)?;
-        match self.call(&Call::History { channel, after, limit })? {
+        match self.call(Call::History { channel, after, limit })? {
             Answer::History(messages) => Ok(messages),
             _ => Err(nonsense()),
         }
@@ -236,7 +269,7 @@ impl Client {
     /// As [`publish`](Self::publish).
     pub fn create_channel(&mut self, name: Option<&str>, options: ChannelOptions) -> Result<String, Error> {
         name.map(named).transpose()?;
-        match self.call(&Call::CreateChannel { name, options })? {
+        match self.call(Call::CreateChannel { name, options })? {
             Answer::Name(name) => Ok(name),
             _ => Err(nonsense()),
         }
@@ -249,7 +282,7 @@ impl Client {
     pub fn delete_channel(&mut self, channel: &str, message: Option<&[u8]>) -> Result<bool, Error> {
         named(channel)?;
         sized(message.unwrap_or_default())?;
-        match self.call(&Call::DeleteChannel { channel, message })? {
+        match self.call(Call::DeleteChannel { channel, message })? {
             Answer::Deleted(existed) => Ok(existed),
             _ => Err(nonsense()),
         }
@@ -261,7 +294,7 @@ impl Client {
     /// As [`publish`](Self::publish).
     pub fn channel_info(&mut self, channel: &str) -> Result<Option<ChannelInfo>, Error> {
         named(channel)?;
-        match self.call(&Call::ChannelInfo { channel })? {
+        match self.call(Call::ChannelInfo { channel })? {
             Answer::Info(info) => Ok(info),
             _ => Err(nonsense()),
         }
@@ -272,7 +305,7 @@ impl Client {
     /// # Errors
     /// [`Error::Timeout`], [`Error::HubUnavailable`]
     pub fn position(&mut self) -> Result<Position, Error> {
-        match self.call(&Call::Position)? {
+        match self.call(Call::Position)? {
             Answer::Position(position) => Ok(position),
             _ => Err(nonsense()),
         }
@@ -283,7 +316,7 @@ impl Client {
     /// # Errors
     /// [`Error::Timeout`], [`Error::HubUnavailable`]
     pub fn status(&mut self) -> Result<Status, Error> {
-        match self.call(&Call::Status)? {
+        match self.call(Call::Status)? {
             Answer::Status(status) => Ok(status),
             _ => Err(nonsense()),
         }
@@ -291,14 +324,22 @@ impl Client {
 
     /// Whether the hub answers within `timeout`. Asks also during the pause after a failure, and ends it.
     pub fn ping(&mut self, timeout: Duration) -> bool {
+        #[cfg(feature = "hub")]
+        if let Some(hub) = &self.embedded {
+            return hub.call(Call::Ping).is_ok();
+        }
         self.leave_if_forked();
         matches!(self.acknowledged(&Call::Ping, timeout), Ok(Answer::Pong))
     }
 
-    fn call(&mut self, call: &Call<'_>) -> Result<Answer, Error> {
+    fn call(&mut self, call: Call<'_>) -> Result<Answer, Error> {
+        #[cfg(feature = "hub")]
+        if let Some(hub) = &self.embedded {
+            return hub.call(call);
+        }
         self.leave_if_forked();
         self.check_pause()?;
-        self.acknowledged(call, self.options.timeout)
+        self.acknowledged(&call, self.options.timeout)
     }
 
     fn acknowledged(&mut self, call: &Call<'_>, timeout: Duration) -> Result<Answer, Error> {

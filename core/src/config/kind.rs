@@ -552,8 +552,7 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Self, ()> {
         match text.strip_prefix("unix:") {
             Some(path) => SocketPath.read(path).map(Self::Unix).ok_or(()),
-            // Port 0 would be another one at each start, so that nothing could be told where it is.
-            None => text.parse().ok().filter(|tcp: &SocketAddr| tcp.port() != 0).map(Self::Tcp).ok_or(()),
+            None => text.parse::<SocketAddr>().map(Self::Tcp).map_err(|_| ()),
         }
     }
 }

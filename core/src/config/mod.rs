@@ -542,6 +542,33 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Conflict`] names the keys and the cure.
     pub fn check(&self) -> Result<(), ConfigError> {
+        for (key, addresses) in [("listen", &self.listen), ("admin_listen", &self.admin_listen)] {
+            if let Some(any) = addresses.iter().find(|address| matches!(address, Address::Tcp(tcp) if tcp.port() == 0))
+            {
+                return Err(ConfigError::Conflict(format!(
+                    "{key} = \"{any}\": nobody could be told where a hub with another port at each start is; name a port \
+                     (0 is for a hub in the process that publishes, push.mode = embedded)"
+                )));
+            }
+        }
+        self.check_all(Some(&Address::Unix(self.socket.clone())))
+    }
+
+    /// The configuration of a hub in the process that publishes: nobody attaches, so that there is no `socket`, and an
+    /// `admin_listen` only where it was set. Port 0 is any free one.
+    ///
+    /// # Errors
+    /// As [`Config::check`].
+    pub fn embedded(mut self) -> Result<Self, ConfigError> {
+        self.socket = PathBuf::new();
+        if !self.admin_listen_set {
+            self.set("admin_listen", "none")?;
+        }
+        self.check_all(None)?;
+        Ok(self)
+    }
+
+    fn check_all(&self, socket: Option<&Address>) -> Result<(), ConfigError> {
         let conflict = |text: String| Err(ConfigError::Conflict(text));
         if self.max_message_size > self.memory_limit {
             return conflict(
@@ -555,10 +582,10 @@ impl Config {
                 ));
             }
         }
-        let socket = Address::Unix(self.socket.clone());
-        let all: Vec<_> = self.listen.iter().chain(&self.admin_listen).chain([&socket]).collect();
+        let all: Vec<_> = self.listen.iter().chain(&self.admin_listen).chain(socket).collect();
         for (at, address) in all.iter().enumerate() {
-            if all[..at].contains(address) {
+            let any = matches!(address, Address::Tcp(tcp) if tcp.port() == 0);
+            if !any && all[..at].contains(address) {
                 return conflict(format!("{address} stands twice among listen, admin_listen and socket"));
             }
         }

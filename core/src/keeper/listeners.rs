@@ -27,7 +27,7 @@ const BACKLOG: i32 = 4096;
 const PORT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// All listening sockets of a hub, and which files to remove in the end.
-pub(super) struct Listeners {
+pub(crate) struct Listeners {
     sockets: Vec<OwnedFd>,
     made: Vec<(PathBuf, Stat)>,
     private: Option<PathBuf>,
@@ -44,7 +44,32 @@ impl Listeners {
         done.map(|()| listeners)
     }
 
+    /// Those of a hub without a keeper, in the process that publishes, which stays who it is: no attach sockets.
+    pub(crate) fn bind_embedded(config: &Config) -> Result<Self, StartError> {
+        let owner = Owner::present(config)?;
+        let mut listeners = Self { sockets: Vec::new(), made: Vec::new(), private: None };
+        let done = listeners.bind_http(config, &owner);
+        if done.is_err() {
+            listeners.remove_files();
+        }
+        done.map(|()| listeners)
+    }
+
     fn bind_all(&mut self, config: &Config, owner: &Owner) -> Result<(), StartError> {
+        self.bind_http(config, owner)?;
+        let attach = self.unix("socket", &config.socket, SocketType::SEQPACKET, config.socket_mode, owner)?;
+        self.sockets.push(attach);
+        let directory = private_directory(&config.socket);
+        owner.act(|| make_private(&directory)).map_err(|error| {
+            StartError::new(format!("socket: cannot make the directory {}: {error}; remove it", directory.display()))
+        })?;
+        self.private = Some(directory);
+        let attach = self.unix("socket", &private_path(&config.socket), SocketType::SEQPACKET, 0o666, owner)?;
+        self.sockets.push(attach);
+        Ok(())
+    }
+
+    fn bind_http(&mut self, config: &Config, owner: &Owner) -> Result<(), StartError> {
         for (key, addresses) in [("listen", &config.listen), ("admin_listen", &config.admin_listen)] {
             for address in addresses {
                 let bound = match address {
@@ -57,15 +82,6 @@ impl Listeners {
                 self.sockets.push(bound);
             }
         }
-        let attach = self.unix("socket", &config.socket, SocketType::SEQPACKET, config.socket_mode, owner)?;
-        self.sockets.push(attach);
-        let directory = private_directory(&config.socket);
-        owner.act(|| make_private(&directory)).map_err(|error| {
-            StartError::new(format!("socket: cannot make the directory {}: {error}; remove it", directory.display()))
-        })?;
-        self.private = Some(directory);
-        let attach = self.unix("socket", &private_path(&config.socket), SocketType::SEQPACKET, 0o666, owner)?;
-        self.sockets.push(attach);
         Ok(())
     }
 
@@ -90,12 +106,12 @@ impl Listeners {
     }
 
     /// In the order in which a hub takes them.
-    pub(super) fn sockets(&self) -> &[OwnedFd] {
+    pub(crate) fn sockets(&self) -> &[OwnedFd] {
         &self.sockets
     }
 
     /// Stops listening, as far as this process is concerned, and removes the files, unless somebody else's are there now.
-    pub(super) fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.sockets.clear();
         self.remove_files();
     }

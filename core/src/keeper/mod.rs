@@ -12,7 +12,7 @@ mod start;
 #[cfg(feature = "hub")]
 mod hub_process;
 #[cfg(feature = "hub")]
-mod listeners;
+pub(crate) mod listeners;
 #[cfg(feature = "hub")]
 mod serve;
 
@@ -20,6 +20,8 @@ use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+#[cfg(feature = "hub")]
+pub(crate) use serve::verbosity;
 #[cfg(feature = "hub")]
 pub use serve::{check, log_to_stderr, run, run_inherited};
 pub use start::{How, Started, start_or_adopt};
@@ -38,7 +40,7 @@ const READY: Duration = Duration::from_secs(3);
 pub struct StartError(String);
 
 impl StartError {
-    fn new(text: impl Into<String>) -> Self {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 }

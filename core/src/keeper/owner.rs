@@ -23,17 +23,9 @@ pub(super) struct Owner {
 impl Owner {
     /// The ids that `config` names, as far as this process may choose.
     pub(super) fn of(config: &Config) -> Result<Self, StartError> {
-        let group = match &config.socket_group {
-            None => None,
-            Some(name) => Some(process::group(name).map_err(|error| failed("group", name, error))?.ok_or_else(|| {
-                StartError::new(format!(
-                    "socket_group = \"{name}\": there is no such group; create it (groupadd --system {name}) or set \
-                     push.socket_group"
-                ))
-            })?),
-        };
+        let present = Self::present(config)?;
         if !rustix::process::geteuid().is_root() {
-            return Ok(Self { account: None, group });
+            return Ok(present);
         }
         let name = &config.user;
         let account = process::user(name).map_err(|error| failed("user", name, error))?.ok_or_else(|| {
@@ -46,7 +38,21 @@ impl Owner {
                 "user = \"{name}\": a hub does not run as root; set push.user to another user"
             )));
         }
-        Ok(Self { account: Some(account), group })
+        Ok(Self { account: Some(account), ..present })
+    }
+
+    /// The ids this process has, whoever it is, with the group of the sockets.
+    pub(super) fn present(config: &Config) -> Result<Self, StartError> {
+        let group = match &config.socket_group {
+            None => None,
+            Some(name) => Some(process::group(name).map_err(|error| failed("group", name, error))?.ok_or_else(|| {
+                StartError::new(format!(
+                    "socket_group = \"{name}\": there is no such group; create it (groupadd --system {name}) or set \
+                     push.socket_group"
+                ))
+            })?),
+        };
+        Ok(Self { account: None, group })
     }
 
     /// Does `work` so that what it makes belongs to the account.

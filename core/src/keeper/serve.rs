@@ -90,13 +90,18 @@ fn finish(started: Result<Keeper, StartError>, tells: Option<OwnedFd>) -> ExitCo
 
 /// Log lines of keeper and hub go to the standard error stream; a log file takes its place.
 pub fn log_to_stderr(level: LogLevel) {
-    let level = match level {
+    let level = verbosity(level);
+    tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).with_target(false).with_max_level(level).init();
+}
+
+/// `log_level` as the log takes it.
+pub(crate) fn verbosity(level: LogLevel) -> tracing::Level {
+    match level {
         LogLevel::Error => tracing::Level::ERROR,
         LogLevel::Warn => tracing::Level::WARN,
         LogLevel::Info => tracing::Level::INFO,
         LogLevel::Debug => tracing::Level::DEBUG,
-    };
-    tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).with_target(false).with_max_level(level).init();
+    }
 }
 
 fn open_log(log: &Log) -> Result<(), StartError> {

@@ -195,12 +195,17 @@ impl fmt::Debug for Mapping {
 
 /// A page that the kernel empties in every child, also in one made by a raw `clone`, which runs no `pthread_atfork`
 /// handler. Looking at it costs one load; asking for the pid costs a system call.
-struct Birthmark(NonNull<AtomicU64>);
+pub(crate) struct Birthmark(NonNull<AtomicU64>);
+
+// SAFETY: the page is reached only as an atomic word, and unmapped only by its one owner.
+unsafe impl Send for Birthmark {}
+// SAFETY: as above.
+unsafe impl Sync for Birthmark {}
 
 impl Birthmark {
     const LEN: usize = 4096;
 
-    fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping at a place the kernel chooses touches no memory of ours.
         let address: *mut c_void =
@@ -217,7 +222,8 @@ impl Birthmark {
         unsafe { self.0.as_ref() }
     }
 
-    fn is_ours(&self) -> bool {
+    /// False in a forked child.
+    pub(crate) fn is_ours(&self) -> bool {
         self.word().load(Relaxed) == 1
     }
 }

@@ -129,8 +129,16 @@ impl Connections {
         self.slab.iter().map(|(key, _)| key as Key).collect()
     }
 
-    /// Takes the connection out of the set; dropping it closes the socket.
+    /// Takes the connection out of the set, and ends it. Closing alone would not do in a process that forks: with a child's
+    /// duplicate the socket stays open, and in the set under a key that is another connection's by then.
     pub(crate) fn remove(&mut self, key: Key) -> Option<Connection> {
+        let connection = self.take(key)?;
+        let _ = epoll::delete(&self.epoll, &connection.socket);
+        let _ = shutdown(&connection.socket, Shutdown::Both);
+        Some(connection)
+    }
+
+    fn take(&mut self, key: Key) -> Option<Connection> {
         let connection = self.slab.try_remove(key as usize)?;
         if self.slab.is_empty() {
             self.slab = Slab::new();
@@ -140,7 +148,7 @@ impl Connections {
 
     /// Takes the connection out for someone else to read from.
     pub(crate) fn detach(&mut self, key: Key) -> Option<OwnedFd> {
-        let connection = self.remove(key)?;
+        let connection = self.take(key)?;
         epoll::delete(&self.epoll, &connection.socket).ok()?;
         Some(connection.socket)
     }

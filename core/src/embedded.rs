@@ -1,0 +1,198 @@
+//! The hub in the process that publishes: threads of its own, no keeper, no wire.
+//!
+//! A call goes straight to the sequencer, in the caller's thread. The hub ends with its process, or by [`Embedded::stop`],
+//! and its messages with it. Its threads block all signals, so that the process handles its own as before. A fork copies
+//! no threads: in a child every call is refused, and nothing that the threads may have left half-done is touched.
+
+use std::fmt;
+use std::fs::OpenOptions;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::net::{Shutdown, getsockname, shutdown};
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
+
+use crate::call::{Call, Outcome};
+use crate::config::{Address, Config, Log};
+use crate::control::after;
+use crate::error::Error;
+use crate::hub::{Hub, Sockets};
+use crate::ingress::answer;
+use crate::keeper::listeners::Listeners;
+use crate::keeper::{StartError, verbosity};
+use crate::message::Position;
+use crate::process;
+use crate::sequencer::Sequencer;
+use crate::shm::segment::Birthmark;
+
+/// A running hub in this process; also one that has ended, whose calls fail.
+pub struct Embedded {
+    engine: Arc<Sequencer>,
+    longest_name: usize,
+    listen: Vec<Address>,
+    admin_listen: Vec<Address>,
+    birthmark: Birthmark,
+    pid: u32,
+    stopped: AtomicBool,
+    /// A thread of the hub is gone.
+    lost: Arc<AtomicBool>,
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    hub: Hub,
+    listeners: Listeners,
+}
+
+impl Embedded {
+    /// Starts the threads and serves. Every key holds as for a hub of its own, except those that are about its process, its
+    /// clients and its keeper; [`Config::embedded`] says how `socket` and `admin_listen` differ. A log file is opened
+    /// by the first hub of a process, for all that follow.
+    ///
+    /// # Errors
+    /// [`StartError`] says what is wrong and what to do about it; nothing was left behind then.
+    pub fn start(config: &Config) -> Result<Self, StartError> {
+        let config = config.clone().embedded()?;
+        let failed = |what: &'static str| move |error: std::io::Error| StartError::new(format!("{what}: {error}"));
+        let birthmark = Birthmark::new().map_err(|error| failed("memory")(error.into()))?;
+        open_log(&config)?;
+        let mut listeners = Listeners::bind_embedded(&config)?;
+        match Self::serve(config, &listeners) {
+            Ok((hub, [listen, admin_listen], longest_name)) => Ok(Self {
+                engine: hub.engine().clone(),
+                longest_name,
+                listen,
+                admin_listen,
+                birthmark,
+                pid: std::process::id(),
+                stopped: AtomicBool::new(false),
+                lost: hub.lost().clone(),
+                running: Mutex::new(Some(Running { hub, listeners })),
+            }),
+            Err(error) => {
+                listeners.close();
+                Err(failed("the hub cannot start its threads")(error))
+            }
+        }
+    }
+
+    fn serve(config: Config, listeners: &Listeners) -> std::io::Result<(Hub, [Vec<Address>; 2], usize)> {
+        let mut listen = listeners.sockets().iter().map(OwnedFd::try_clone).collect::<Result<Vec<_>, _>>()?;
+        let admin_listen = listen.split_off(config.listen.len());
+        let addresses = [bound(&config.listen, &listen)?, bound(&config.admin_listen, &admin_listen)?];
+        let sockets = Sockets { listen, admin_listen, attach: Vec::new() };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        let longest_name = config.max_channel_id_length;
+        let start = after(now, Position::START);
+        let hub = process::without_signals(|| Hub::start(Arc::new(config), sockets, start, None))??;
+        Ok((hub, addresses, longest_name))
+    }
+
+    /// Where browsers reach it, in the order of `listen`, with the ports that it got where that says 0.
+    #[must_use]
+    pub fn addresses(&self) -> &[Address] {
+        &self.listen
+    }
+
+    /// The same for `admin_listen`.
+    #[must_use]
+    pub fn admin_addresses(&self) -> &[Address] {
+        &self.admin_listen
+    }
+
+    /// Whether it serves this process.
+    ///
+    /// # Errors
+    /// [`Error::HubUnavailable`]: this is a forked child, or the hub has ended.
+    pub fn check(&self) -> Result<(), Error> {
+        let text = if !self.birthmark.is_ours() {
+            format!(
+                "this process was forked from process {}, whose threads are the hub, and a fork copies no threads: publish \
+                 there, or run push-hub and let both attach to it (push.mode = attach)",
+                self.pid
+            )
+        } else if self.stopped.load(Ordering::Relaxed) {
+            "the hub of this process has ended".to_owned()
+        } else if self.lost.load(Ordering::Relaxed) {
+            "a thread of the hub in this process ended by an internal error, which is in its log: restart the process"
+                .to_owned()
+        } else {
+            return Ok(());
+        };
+        Err(Error::HubUnavailable(text))
+    }
+
+    /// One call, in the caller's thread.
+    pub(crate) fn call(&self, call: Call<'_>) -> Outcome {
+        self.check()?;
+        answer(&self.engine, self.longest_name, call)
+    }
+
+    /// Accepts no more, answers everyone who waits with a position, and returns when that is done, at the latest after
+    /// `drain_timeout`. In a forked child it does nothing.
+    pub fn stop(&self) {
+        if !self.birthmark.is_ours() {
+            return;
+        }
+        self.stopped.store(true, Ordering::Relaxed);
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Running { hub, mut listeners }) = running else { return };
+        hub.drain();
+        for socket in listeners.sockets() {
+            // Children that were forked meanwhile have duplicates, which would keep the port.
+            let _ = shutdown(socket, Shutdown::Both);
+        }
+        listeners.close();
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.stop();
+        // A child has the handles of threads that it does not have, and a lock that one of them may hold.
+        if !self.birthmark.is_ours() {
+            std::mem::forget(std::mem::replace(&mut self.running, Mutex::new(None)));
+        }
+    }
+}
+
+impl fmt::Debug for Embedded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Embedded").field("listen", &self.listen).finish_non_exhaustive()
+    }
+}
+
+/// What the addresses have become: port 0 is a real one.
+fn bound(addresses: &[Address], sockets: &[OwnedFd]) -> std::io::Result<Vec<Address>> {
+    let bound = addresses.iter().zip(sockets).map(|(address, socket)| {
+        Ok(match address {
+            Address::Unix(path) => Address::Unix(PathBuf::clone(path)),
+            Address::Tcp(_) => Address::Tcp(getsockname(socket)?.try_into()?),
+        })
+    });
+    bound.collect()
+}
+
+/// The standard error stream is the program's own, so that a log file does not take its place.
+fn open_log(config: &Config) -> Result<(), StartError> {
+    let writer = match &config.log {
+        Log::Stderr => BoxMakeWriter::new(std::io::stderr),
+        Log::File(path) => {
+            let opened = OpenOptions::new().append(true).create(true).mode(0o640).open(path);
+            BoxMakeWriter::new(Arc::new(opened.map_err(|error| {
+                StartError::new(format!(
+                    "log = \"{}\": {error}: make its directory, or set another log",
+                    path.display()
+                ))
+            })?))
+        }
+    };
+    let format = tracing_subscriber::fmt().with_ansi(false).with_target(false);
+    // It fails for a second hub, which logs to where the first one does.
+    let _ = format.with_max_level(verbosity(config.log_level)).with_writer(writer).try_init();
+    Ok(())
+}
