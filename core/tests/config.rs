@@ -358,3 +358,27 @@ fn the_table_of_keys_is_complete_and_true() {
         assert_eq!(set(key.name, &key.default).unwrap().to_toml(), text, "{}", key.name);
     }
 }
+
+#[test]
+fn any_free_port_is_for_a_hub_in_the_process_that_publishes() {
+    let parsed = |toml: &str| {
+        let mut config = Config::default();
+        config.parse(toml, "push.toml").unwrap();
+        config
+    };
+    let config = parsed("listen = ['127.0.0.1:0', '127.0.0.1:0']\nsocket = '/run/push/hub.sock'\n");
+    let error = config.check().unwrap_err().to_string();
+    assert!(
+        error.starts_with("listen = \"127.0.0.1:0\": nobody could be told") && error.contains("embedded"),
+        "{error}"
+    );
+    let embedded = config.embedded().unwrap();
+    assert_eq!((embedded.listen.len(), embedded.admin_listen.len()), (2, 0));
+    assert_eq!(embedded.socket, std::path::PathBuf::new());
+    let asked = parsed("admin_listen = '127.0.0.1:8381'").embedded().unwrap();
+    assert_eq!(asked.admin_listen.len(), 1);
+    let error = parsed("admin_listen = '0.0.0.0:0'").embedded().unwrap_err().to_string();
+    assert!(error.contains("whoever reaches this listener may publish"), "{error}");
+    let twice = parsed("listen = '127.0.0.1:8381'\nadmin_listen = '127.0.0.1:8381'");
+    assert!(twice.embedded().unwrap_err().to_string().contains("stands twice"));
+}

@@ -66,6 +66,24 @@ final class Subscriber
         }, 'an answer to the subscriber', $seconds);
     }
 
+    public function close(): void
+    {
+        fclose($this->socket);
+    }
+
+    /** Waits until the server has closed, without a further byte. */
+    public function assertClosed(): void
+    {
+        Wait::until(function (): bool {
+            $this->read();
+            if ($this->received !== '') {
+                throw new RuntimeException("instead of the end came {$this->received}");
+            }
+
+            return feof($this->socket);
+        }, 'the server closes');
+    }
+
     private function read(): void
     {
         while (($bytes = fread($this->socket, 65536)) !== false && $bytes !== '') {
