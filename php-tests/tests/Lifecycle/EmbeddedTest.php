@@ -160,33 +160,44 @@ final class EmbeddedTest extends TestCase
 
     public function testAChildDoesNotKeepConnectionsAndPortOfItsParent(): void
     {
-        $php = self::start('$channel = push_create_channel(name: "news");' . self::TELL . self::SEATED . <<<'PHP'
+        $php = self::start(<<<'PHP'
+            foreach (['none', 'fork', 'one', 'two', 'end'] as $channel) {
+                push_create_channel(name: $channel);
+            }
+            PHP . self::TELL . '$channel = "fork";' . self::SEATED . <<<'PHP'
             if (pcntl_fork() === 0) {
                 file_put_contents(__DIR__ . '/child', getmypid());
                 sleep(600);
             }
-            while (push_channel_info($channel)->subscribers) { usleep(1000); }
-            for ($i = 0; $i < 3; $i++) {
-                while (!push_channel_info("next-$i")?->subscribers) { usleep(1000); }
+            push_publish($channel, 'forked');
+            foreach (['one', 'two', 'end'] as $channel) {
+                while (!push_channel_info($channel)->subscribers) { usleep(1000); }
+                push_create_channel(name: "$channel-waits");
             }
-            push_publish('next-1', 'still there');
-            while (!push_channel_info('end')) { usleep(1000); }
-            PHP, ['push.authorized_channels_only' => 'off', 'push.threads' => 1]);
+            push_publish('one', 'still there');
+            PHP, ['push.threads' => 1, 'push.keepalive_timeout' => '1s']);
         $address = self::address($php);
-        $first = self::poll($php, '/sub/news');
+        $idle = self::poll($php, '/poll/none');
+        self::assertSame(304, $idle->answer()->status);
+        $forks = self::poll($php, '/sub/fork');
+        self::assertSame('forked', $forks->answer()->body);
         $child = (int) Wait::until(static fn (): string|false => @file_get_contents("{$php->directory}/child"), 'the child');
         try {
-            // Its end is noticed, and said, although the child has the socket as well; whoever comes next is not taken for it.
-            $first->close();
-            $next = array_map(static fn (int $i): Subscriber => self::poll($php, "/sub/next-$i"), range(0, 2));
-            self::assertSame('still there', $next[1]->answer()->body);
-            self::assertTrue($next[0]->waits());
-            $leaves = new Subscriber($address);
-            $leaves->ask('/poll/end?position=0.0', ['Connection' => 'close']);
-            self::assertSame(304, $leaves->answer()->status);
-            $leaves->assertClosed();
-            $seat = self::poll($php, '/sub/end');
-            self::assertSame(304, $seat->answer()->status);
+            // After a second the hub closes both; the child's duplicates must not keep that from the other side.
+            $idle->assertClosed();
+            $forks->assertClosed();
+            // Nor must their end be taken for that of the connections which have taken their places.
+            $seated = static fn (string $channel): bool => self::poll($php, "/poll/$channel-waits?position=0.0")->answer()->status !== 403;
+            $one = self::poll($php, '/sub/one');
+            Wait::until(static fn (): bool => $seated('one'), 'the first is seated');
+            $idle->close();
+            $forks->close();
+            $two = self::poll($php, '/sub/two');
+            Wait::until(static fn (): bool => $seated('two'), 'the second is seated');
+            self::assertTrue($one->waits() && $two->waits());
+            $end = self::poll($php, '/sub/end');
+            self::assertSame('still there', $one->answer()->body);
+            self::assertSame([304, 304], [$two->answer()->status, $end->answer()->status]);
             self::assertSame(0, $php->end(), $php->output());
             self::assertFalse(@stream_socket_client("tcp://$address"));
         } finally {
