@@ -48,7 +48,7 @@ namespace {
 
     /**
      * Publishes without waiting for the hub: the message is in memory that outlives this process. What the hub itself
-     * would refuse is not heard of. Where push.on_unavailable is warn, HubUnavailable and Timeout are an E_WARNING.
+     * would refuse is not heard of, unless it is this process (push.mode=embedded). Where push.on_unavailable is warn, HubUnavailable and Timeout are an E_WARNING.
      *
      * @param non-empty-string $channel
      * @param mixed $data As for push_publish().
@@ -189,7 +189,19 @@ namespace {
     function push_position(): string {}
 
     /**
-     * The state of the hub.
+     * Where browsers reach the hub that this process is (push.mode=embedded), as push.listen writes it; with port 0 there,
+     * the port that it got. Starts it if no call has. The first one, if push.listen names several.
+     *
+     *     echo 'http://', push_hub_address(), "/sub/$channel";
+     *
+     * @return ?non-empty-string null: the hub is another process (push.mode=attach), or listens nowhere.
+     *
+     * @throws Push\Exception\HubUnavailable It cannot be started, or this is a child forked from its process.
+     */
+    function push_hub_address(): ?string {}
+
+    /**
+     * The state of the hub. Its socket is empty when it is this process (push.mode=embedded).
      *
      * @return array{state: string, version: string, pid: int, socket: string, uptime: int, channels: int, subscribers: int, messages: int, memory: int, position: string}
      *

@@ -5,7 +5,7 @@ push
 --FILE--
 <?php
 foreach (['push_publish', 'push_publish_async', 'push_publish_many', 'create_channel', 'push_create_channel',
-    'push_delete_channel', 'push_clear_channel', 'push_channel_info', 'push_channels', 'push_history', 'push_position', 'push_status', 'push_ping'] as $name) {
+    'push_delete_channel', 'push_clear_channel', 'push_channel_info', 'push_channels', 'push_history', 'push_position', 'push_hub_address', 'push_status', 'push_ping'] as $name) {
     $function = new ReflectionFunction($name);
     $parameters = array_map(function (ReflectionParameter $parameter): string {
         $default = $parameter->isOptional() ? ' = ' . var_export($parameter->getDefaultValue(), true) : '';
@@ -26,5 +26,6 @@ push_channel_info(string $channel): ?Push\ChannelInfo
 push_channels(string $prefix = '', int $limit = 1000, ?string $after = NULL): array
 push_history(string $channel, ?string $after = NULL, int $limit = 100): array
 push_position(): string
+push_hub_address(): ?string
 push_status(): array
 push_ping(float $timeout = 0.2): bool

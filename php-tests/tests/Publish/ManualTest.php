@@ -16,18 +16,18 @@ final class ManualTest extends TestCase
 {
     private const ROOT = __DIR__ . '/../../../';
 
-    /** @return iterable<string, array{string}> the PHP blocks of docs/functions.md, under the line where they begin */
+    /** @return iterable<string, array{string, string}> the PHP blocks of docs/functions.md, under the line where they begin, with their settings */
     public function examples(): iterable
     {
         $text = file_get_contents(self::ROOT . 'docs/functions.md');
-        preg_match_all('/^```php\n(.*?)^```$/ms', $text, $blocks, PREG_OFFSET_CAPTURE);
-        foreach ($blocks[1] as [$code, $offset]) {
-            yield 'line ' . substr_count($text, "\n", 0, $offset) + 1 => [$code];
+        preg_match_all('/^(?:<!-- ini: (.*?) -->\n)?```php\n(.*?)^```$/ms', $text, $blocks, PREG_OFFSET_CAPTURE);
+        foreach ($blocks[2] as $at => [$code, $offset]) {
+            yield 'line ' . substr_count($text, "\n", 0, $offset) + 1 => [$code, $blocks[1][$at][0]];
         }
     }
 
     /** @dataProvider examples */
-    public function testAnExampleGivesWhatItSays(string $code): void
+    public function testAnExampleGivesWhatItSays(string $code, string $settings): void
     {
         // "statement;   // => value" becomes a comparison of both.
         $program = preg_replace_callback(
@@ -37,7 +37,8 @@ final class ManualTest extends TestCase
             -1,
             $comparisons,
         );
-        $lines = Php::run("\$__lines = []; $program return \$__lines;", ['push.socket' => Hub::start()->socket]);
+        $ini = parse_ini_string(strtr($settings, ' ', "\n"), false, INI_SCANNER_RAW) ?: ['push.socket' => Hub::start()->socket];
+        $lines = Php::run("\$__lines = []; $program return \$__lines;", $ini);
         self::assertIsArray($lines, var_export($lines, true));
         self::assertGreaterThan(0, $comparisons, 'the example shows a result');
         self::assertCount($comparisons, $lines);
