@@ -3,16 +3,19 @@
 /**
  * Times one way of publishing: php publish.php WAY PACE CALLS CHANNEL [URL]
  *
- * WAY is push_publish, push_publish_async, curl (a kept connection that posts to URL), or pipe (no publishing at all: the
+ * WAY is push_publish, push_publish_async, push_publish_many (a call sends 1,000 messages, which are made before it is
+ * timed), curl (a kept connection that posts to URL), or pipe (no publishing at all: the
  * message goes to `cat` and comes back, which is what it takes to wake another process and be woken by it). PACE is hot (call after call) or
  * paced (one call every 0.5 ms, so that the server sleeps at each; this process computes meanwhile, as a request does
- * before it publishes). Messages are numbered 1 to CALLS, 100 bytes each. Prints one JSON line.
+ * before it publishes). Messages are numbered from 1, 100 bytes each. With push.mode=embedded the hub ends with this
+ * process, so that what it stored is looked at here. Prints one JSON line.
  */
 
 declare(strict_types=1);
 
 const INTERVAL = 500_000;
 const WARM_UP = 200;
+const BATCH = 1000;
 
 [, $way, $pace, $calls, $channel] = $argv;
 $calls = (int) $calls;
@@ -54,6 +57,7 @@ function through_a_pipe(): Closure
 $publish = match ($way) {
     'push_publish' => push_publish(...),
     'push_publish_async' => push_publish_async(...),
+    'push_publish_many' => static fn (string $channel, array $messages) => push_publish_many($messages),
     'pipe' => through_a_pipe(),
     'curl' => posting_to("$argv[5]?id=$channel"),
 };
@@ -62,17 +66,28 @@ $between = match ($pace) {
     'paced' => INTERVAL,
 };
 
+$text = static fn (int $number): string => str_pad(sprintf('%010d', $number), 100, '.');
+$message = static fn (int $number): Push\Message => new Push\Message($channel, $text($number));
+$batch = $way === 'push_publish_many' ? BATCH : 1;
+
 $times = array_fill(0, $calls, 0);
 $begin = $start = hrtime(true);
 for ($i = 0; $i < $calls; $i++) {
-    $text = str_pad(sprintf('%010d', $i + 1), 100, '.');
+    $data = $batch === 1 ? $text($i + 1) : array_map($message, range($i * BATCH + 1, ($i + 1) * BATCH));
     $due = $start + $between;
     while ($between > 0 && hrtime(true) < $due);
     $start = hrtime(true);
-    $publish($channel, $text);
+    $publish($channel, $data);
     $times[$i] = hrtime(true) - $start;
 }
 $end = hrtime(true);
+
+if (extension_loaded('push') && ini_get('push.mode') === 'embedded') {
+    $stored = array_map(static fn (Push\Message $message): int => (int) $message->data, push_history($channel));
+    if (count($stored) !== 100 || $stored !== range($calls * $batch - 99, $calls * $batch)) {
+        throw new RuntimeException('the hub stored something else than the last messages: ' . implode(', ', $stored));
+    }
+}
 
 // The first calls attach or connect, and warm caches.
 $times = array_slice($times, WARM_UP);

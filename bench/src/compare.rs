@@ -93,12 +93,26 @@ const ROWS: [Row; 6] = [
 /// when paced.
 type PhpRow = (Way, &'static str, Option<Kind>, Option<[f64; 2]>);
 
-const WAYS: [PhpRow; 4] = [
+const WAYS: [PhpRow; 5] = [
     (Way::PushPublishAsync, "`push_publish_async`", Some(Kind::Hub), Some([1.0, 15.0])),
     (Way::PushPublish, "`push_publish`", Some(Kind::Hub), Some([10.0, 22.0])),
+    (Way::EmbeddedPublish, "`push_publish`, embedded", None, Some([1.0, 15.0])),
     (Way::Curl, "curl to nchan", Some(Kind::Nchan), None),
     (Way::Pipe, "a pipe to `cat` and back", None, None),
 ];
+
+/// What a call of PHP takes above the same call without PHP (p50): arguments, result object, and reading the clock.
+const OWN: [(&str, Way, Way); 3] = [
+    ("`push_publish_async`", Way::PushPublishAsync, Way::ClientPublishAsync),
+    ("`push_publish`", Way::PushPublish, Way::ClientPublish),
+    ("`push_publish`, embedded", Way::EmbeddedPublish, Way::ClientEmbedded),
+];
+const OWN_AT_MOST: f64 = 0.4;
+
+/// Batches, with the hub elsewhere and here, and how many messages a second they carry.
+const BATCHES: [(&str, Way); 2] =
+    [("`push_publish_many`, 1,000 messages", Way::PushPublishMany), ("the same, embedded", Way::EmbeddedPublishMany)];
+const MESSAGES_AT_LEAST: f64 = 500_000.0;
 
 /// One line of the file.
 #[derive(Serialize)]
@@ -132,18 +146,21 @@ pub(crate) fn compare(repetitions: usize) -> Result<ExitCode> {
                 loads.push((repetition, kind, figures));
             }
         }
-        for (way, _, kind, _) in WAYS {
+        let wire =
+            [Way::ClientPublishAsync, Way::ClientPublish, Way::PushPublishMany].map(|way| (way, Some(Kind::Hub)));
+        let here = [Way::ClientEmbedded, Way::EmbeddedPublishMany].map(|way| (way, None));
+        for (way, kind) in WAYS.iter().map(|(way, _, kind, _)| (*way, *kind)).chain(wire).chain(here) {
             let server = kind.map(|kind| Server::start(kind, &hub)).transpose()?;
-            for pace in [Pace::Hot, Pace::Paced] {
-                eprintln!("{} of {repetitions}: {} from PHP, {pace:?}", repetition + 1, way.name());
+            for &pace in way.paces() {
+                eprintln!("{} of {repetitions}: {way:?}, {pace:?}", repetition + 1);
                 let figures = php::run(server.as_ref(), &extension, way, pace)?;
-                write(&mut file, repetition, kind.map_or("cat", Kind::name), &figures)?;
+                write(&mut file, repetition, kind.map_or("none", Kind::name), &figures)?;
                 faults.add(figures.faults);
                 calls.push(figures);
             }
         }
     }
-    println!("{}\n\n{}", load_table(&loads), php_table(&calls));
+    println!("{}\n\n{}\n\n{}\n\n{}", load_table(&loads), php_table(&calls), own_table(&calls), batch_table(&calls));
     println!(
         "\nMedians of {repetitions} repetitions; a ratio is the median of the repetitions' ratios. {}",
         verdict(faults)
@@ -199,6 +216,36 @@ fn php_table(calls: &[php::Figures]) -> String {
                 goals.map_or((String::new(), ""), |goals| (format!("≤ {}", goals[at]), mark(p50 <= goals[at])));
             table += &format!(" {p50:.2} ({:.1}) | {goal} | {met} |", of(|call| call.p99_us));
         }
+    }
+    table
+}
+
+/// The figures of one way when hot, in the order of the repetitions.
+fn hot(calls: &[php::Figures], way: Way) -> impl Iterator<Item = &php::Figures> {
+    calls.iter().filter(move |call| call.way == way && call.pace == Pace::Hot)
+}
+
+fn own_table(calls: &[php::Figures]) -> String {
+    let mut table = String::from(
+        "| call after call, p50 in µs | from PHP | the client without PHP | what PHP adds | goal | |\n|---|---:|---:|---:|---|---|",
+    );
+    for (name, php, client) in OWN {
+        let p50 = |way| hot(calls, way).map(|call| call.p50_us).collect::<Vec<_>>();
+        let (php, client) = (p50(php), p50(client));
+        let own = median(php.iter().zip(&client).map(|(php, client)| php - client).collect());
+        let met = mark(own <= OWN_AT_MOST);
+        let (php, client) = (median(php), median(client));
+        table += &format!("\n| {name} | {php:.2} | {client:.2} | {own:.2} | ≤ {OWN_AT_MOST} | {met} |");
+    }
+    table
+}
+
+fn batch_table(calls: &[php::Figures]) -> String {
+    let mut table = String::from("| 100 bytes each | messages/s | goal | |\n|---|---:|---|---|");
+    for (name, way) in BATCHES {
+        let rate = median(hot(calls, way).map(|call| f64::from(way.messages()) * 1e6 / call.p50_us).collect());
+        let (met, goal) = (mark(rate >= MESSAGES_AT_LEAST), number(MESSAGES_AT_LEAST, 0));
+        table += &format!("\n| {name} | {} | ≥ {goal} | {met} |", number(rate, 0));
     }
     table
 }

@@ -1,4 +1,4 @@
-//! Publishing from PHP: runs `bench/php/publish.php` against a server.
+//! Publishing from PHP: runs `bench/php/publish.php` against a server, or with the hub in it.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,6 +6,7 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
+use crate::client;
 use crate::message::Faults;
 use crate::pool::Pool;
 use crate::procfs::Processes;
@@ -20,6 +21,15 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/php/publish.php");
 pub(crate) enum Way {
     PushPublishAsync,
     PushPublish,
+    /// 1,000 messages each call.
+    PushPublishMany,
+    /// With the hub in the process.
+    EmbeddedPublish,
+    EmbeddedPublishMany,
+    /// By the client without PHP: what is left above it is the call's own.
+    ClientPublishAsync,
+    ClientPublish,
+    ClientEmbedded,
     Curl,
     /// To `cat` and back, without any server: what a call that waits for another process takes at least.
     Pipe,
@@ -39,9 +49,28 @@ impl Way {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Way::PushPublishAsync => "push_publish_async",
-            Way::PushPublish => "push_publish",
+            Way::PushPublish | Way::EmbeddedPublish => "push_publish",
+            Way::PushPublishMany | Way::EmbeddedPublishMany => "push_publish_many",
+            Way::ClientPublishAsync => "the client's publish_async",
+            Way::ClientPublish => "the client's publish",
+            Way::ClientEmbedded => "the client's publish, embedded",
             Way::Curl => "curl",
             Way::Pipe => "pipe",
+        }
+    }
+
+    /// Messages of one call.
+    pub(crate) fn messages(self) -> u32 {
+        if matches!(self, Way::PushPublishMany | Way::EmbeddedPublishMany) { 1_000 } else { 1 }
+    }
+
+    /// Nobody needs a batch when the hub sleeps, and what PHP adds to a call is seen when nothing has to be woken.
+    pub(crate) fn paces(self) -> &'static [Pace] {
+        match self {
+            Way::PushPublishAsync | Way::PushPublish | Way::EmbeddedPublish | Way::Curl | Way::Pipe => {
+                &[Pace::Hot, Pace::Paced]
+            }
+            _ => &[Pace::Hot],
         }
     }
 
@@ -49,19 +78,21 @@ impl Way {
     fn calls(self, pace: Pace) -> u32 {
         match (pace, self) {
             (Pace::Paced, _) => 4_000,
-            (Pace::Hot, Way::PushPublishAsync) => 500_000,
-            (Pace::Hot, Way::PushPublish) => 100_000,
+            (Pace::Hot, Way::PushPublishAsync | Way::ClientPublishAsync) => 500_000,
+            (Pace::Hot, Way::EmbeddedPublish | Way::ClientEmbedded) => 500_000,
+            (Pace::Hot, Way::PushPublish | Way::ClientPublish) => 100_000,
+            (Pace::Hot, Way::PushPublishMany | Way::EmbeddedPublishMany) => 1_000,
             (Pace::Hot, Way::Curl | Way::Pipe) => 30_000,
         }
     }
 }
 
-/// What the script measured, in microseconds per call.
+/// What was measured, in microseconds per call.
 #[derive(Clone, Debug, Deserialize)]
-struct Measured {
-    p50_us: f64,
-    p99_us: f64,
-    calls_per_second: f64,
+pub(crate) struct Measured {
+    pub(crate) p50_us: f64,
+    pub(crate) p99_us: f64,
+    pub(crate) calls_per_second: f64,
 }
 
 /// One run of the script.
@@ -82,28 +113,47 @@ pub(crate) fn run(server: Option<&Server>, extension: &Path, way: Way, pace: Pac
     let calls = way.calls(pace);
     let pace_name = if pace == Pace::Hot { "hot" } else { "paced" };
     let channel = format!("php-{pace_name}");
+    let client = matches!(way, Way::ClientPublishAsync | Way::ClientPublish | Way::ClientEmbedded);
+    let Measured { p50_us, p99_us, calls_per_second } = if client {
+        client::run(server, way, calls, &channel)?
+    } else {
+        script(server, extension, way, pace_name, calls, &channel)?
+    };
+    let faults = match server {
+        Some(server) => {
+            // What an asynchronous call left in the ring is still being read.
+            Pool::new()?.settle(&Processes::of(server.target.pid)?)?;
+            read_back(&server.target, &channel, calls * way.messages())?
+        }
+        None => Faults::default(),
+    };
+    Ok(Figures { way, pace, calls, p50_us, p99_us, calls_per_second, faults })
+}
+
+fn script(
+    server: Option<&Server>,
+    extension: &Path,
+    way: Way,
+    pace: &str,
+    calls: u32,
+    channel: &str,
+) -> Result<Measured> {
     let mut php = Command::new("php");
     // No php.ini: what else this machine loads into PHP is not part of the figure.
     php.args(["-n", "-d", "extension=curl", "-d"]).arg(format!("extension={}", extension.display()));
     if let Some(server) = server {
         php.arg("-d").arg(format!("push.socket={}", server.socket().display()));
     }
-    php.args([SCRIPT, way.name(), pace_name, &calls.to_string(), &channel]);
+    if matches!(way, Way::EmbeddedPublish | Way::EmbeddedPublishMany) {
+        php.args(["-d", "push.mode=embedded", "-d", "push.listen=127.0.0.1:0", "-d", "push.threads=1"]);
+    }
+    php.args([SCRIPT, way.name(), pace, &calls.to_string(), channel]);
     php.args(server.map(|server| format!("http://{}/pub", server.target.publish)));
     let output = php.output().map_err(|error| format!("php: {error}"))?;
     if !output.status.success() {
         let said = [output.stdout, output.stderr].concat();
         return Err(format!("{}: {}", way.name(), String::from_utf8_lossy(&said)).into());
     }
-    let Measured { p50_us, p99_us, calls_per_second } = serde_json::from_slice(&output.stdout)
-        .map_err(|error| format!("{error}: {}", String::from_utf8_lossy(&output.stdout)))?;
-    let faults = match server {
-        Some(server) => {
-            // What an asynchronous call left in the ring is still being read.
-            Pool::new()?.settle(&Processes::of(server.target.pid)?)?;
-            read_back(&server.target, &channel, calls)?
-        }
-        None => Faults::default(),
-    };
-    Ok(Figures { way, pace, calls, p50_us, p99_us, calls_per_second, faults })
+    let measured = serde_json::from_slice(&output.stdout);
+    Ok(measured.map_err(|error| format!("{error}: {}", String::from_utf8_lossy(&output.stdout)))?)
 }
