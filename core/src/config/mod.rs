@@ -561,7 +561,7 @@ impl Config {
     /// As [`Config::check`].
     pub fn embedded(mut self) -> Result<Self, ConfigError> {
         self.socket = PathBuf::new();
-        if !self.admin_listen_set {
+        if !self.set.contains(&"admin_listen") {
             self.set("admin_listen", "none")?;
         }
         self.check_all(None)?;
