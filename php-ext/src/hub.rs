@@ -191,8 +191,12 @@ pub(crate) fn info() -> Vec<(&'static str, String)> {
             START.get().and_then(|start| start.config.as_ref().ok()).map(|(_, config)| config.socket.display());
         rows.push(("socket", socket.map_or_else(String::new, |socket| socket.to_string())));
     }
-    let alive = with_client(|client| if client.ping(PATIENCE) { client.status() } else { Err(absent()) });
-    match alive {
+    let status = with_client(|client| {
+        // After it has failed, so does the next call at once, and says why.
+        client.ping(PATIENCE);
+        client.status()
+    });
+    match status {
         Ok(status) => {
             rows.insert(0, ("hub", format!("running, version {}, pid {}", status.version, status.pid)));
             rows.extend([
@@ -206,8 +210,4 @@ pub(crate) fn info() -> Vec<(&'static str, String)> {
         Err(error) => rows.insert(0, ("hub", error.to_string())),
     }
     rows
-}
-
-fn absent() -> Error {
-    Error::HubUnavailable("no hub answers".to_owned())
 }

@@ -27,6 +27,7 @@ final class MemoryTest extends TestCase
         yield 'push_history' => ['push_history($c, limit: 1)'];
         yield 'push_history, both kinds' => ['push_history($c, limit: 2)'];
         yield 'push_position' => ['push_position()'];
+        yield 'push_hub_address' => ['push_hub_address()'];
         yield 'push_status' => ['push_status()'];
         yield 'push_ping' => ['push_ping()'];
         yield 'messages as values' => [
