@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::Result;
+use crate::awake::Awake;
 use crate::message::Faults;
 use crate::php::{self, Pace, Way};
 use crate::procfs::load_average;
@@ -146,6 +147,7 @@ pub(crate) fn compare(repetitions: usize) -> Result<ExitCode> {
                 loads.push((repetition, kind, figures));
             }
         }
+        let _awake = Awake::start()?;
         let wire =
             [Way::ClientPublishAsync, Way::ClientPublish, Way::PushPublishMany].map(|way| (way, Some(Kind::Hub)));
         let here = [Way::ClientEmbedded, Way::EmbeddedPublishMany].map(|way| (way, None));

@@ -1,10 +1,12 @@
 //! Measures the hub beside nchan: memory per waiting subscriber, CPU per delivery, CPU per publication, and publishing
-//! from PHP. The files follow a figure: `message`, `request` and `response` are what is said and heard, `pool` holds the connections,
-//! `audience` and `scenario` load a server, `procfs` reads what that cost it, `server` starts one, `php` runs the scripts in `bench/php`, `client` calls as they do without PHP, and
-//! `compare` interleaves it all and prints the tables.
+//! from PHP. The files follow a figure: `message`, `request` and `response` are what is said and heard, `pool` holds the
+//! connections, `audience` and `scenario` load a server, `procfs` reads what that cost it, `server` starts one, `php` runs the
+//! scripts in `bench/php`, `client` calls as they do without PHP, `awake` makes their times comparable, and `compare`
+//! interleaves it all and prints the tables.
 #![deny(unsafe_code)]
 
 mod audience;
+mod awake;
 mod client;
 mod compare;
 mod message;
