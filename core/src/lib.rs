@@ -36,6 +36,10 @@ pub mod embedded;
 #[allow(unsafe_code, reason = "tokio's registration of descriptors is unsafe for types that may change theirs")]
 mod readiness;
 
+// For operators.
+#[cfg(feature = "hub")]
+pub mod convert;
+
 // The processes around it.
 #[cfg(feature = "hub")]
 pub mod control;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use push_core::config::{Config, ConfigError};
 use push_core::control::{Control, Inherited};
+use push_core::convert;
 use push_core::hub::{Hub, Sockets};
 use push_core::keeper;
 
@@ -19,6 +20,10 @@ fn main() -> ExitCode {
     if name == *keeper::KEEPER.to_string_lossy() {
         return keeper::run_inherited();
     }
+    let mut arguments = arguments.peekable();
+    if arguments.next_if(|first| first == "convert").is_some() {
+        return converted(arguments);
+    }
     match command(arguments) {
         Ok(Command::Run(config)) => keeper::run(&config),
         Ok(Command::Say(text)) => {
@@ -28,6 +33,25 @@ fn main() -> ExitCode {
         Err(why) => {
             eprintln!("push-hub: {why}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// `push-hub convert nginx.conf`: the exit codes are those of diff, which says 1 when something differs and 2 for trouble.
+fn converted(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let (Some(file), None) = (arguments.next(), arguments.next()) else {
+        eprintln!("push-hub: convert takes one file: push-hub convert /etc/nginx/nginx.conf > push.toml");
+        return ExitCode::from(2);
+    };
+    match convert::convert(Path::new(&file)) {
+        Ok(convert::Converted { toml, left_out }) => {
+            print!("{toml}");
+            left_out.iter().for_each(|what| eprintln!("{what}"));
+            if left_out.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) }
+        }
+        Err(error) => {
+            eprintln!("push-hub: {error}");
+            ExitCode::from(2)
         }
     }
 }
@@ -79,12 +103,16 @@ fn command(arguments: impl Iterator<Item = OsString>) -> Result<Command, String>
 }
 
 fn help() -> String {
-    let mut text = "push-hub [--config FILE] [--check] [--<key> VALUE]...\n\n\
+    let mut text = "push-hub [--config FILE] [--check] [--<key> VALUE]...\n\
+        push-hub convert NGINX.CONF\n\n\
         Runs a hub in the foreground until SIGTERM or SIGINT.\n\n\
         \x20 --config FILE   TOML file with the keys below and [[location]] tables\n\
         \x20 --check         check the configuration, show listeners and limits, start nothing\n\
         \x20 --version       show the version\n\
         \x20 --help          show this\n\n\
+        convert prints the TOML for the push_stream directives of an nginx configuration and all that it includes. What\n\
+        cannot be carried over is named there and on standard error. Exit status: 0 all is carried over, 1 something is\n\
+        left out, 2 the file cannot be read or says nothing of push_stream.\n\n\
         Keys, each with its default:\n"
         .to_owned();
     for key in Config::keys() {

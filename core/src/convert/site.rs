@@ -1,0 +1,577 @@
+//! What the levels of nginx.conf come to: the keys of the hub, and for each location its own.
+
+use std::collections::HashSet;
+
+use super::directives::{
+    BEFORE_0_4, Carried, HUB, KINDS, Known, LOCATION, NEEDLESS, carry, find, size, size_text, stripped, time, time_text,
+};
+use super::pattern::{Prefixes, prefixes};
+use super::proxy::Proxy;
+use super::syntax::{Directive, Parsed, Place};
+
+/// The least that a long-poll has to end within; nginx gives up after 60 seconds.
+const POLL: &str = "25s";
+/// What nginx accepts when nothing is said, and the most that a hub does.
+const BODY: (u64, u64) = (1 << 20, 32 << 20);
+
+/// A line of the TOML.
+#[derive(Clone, Debug)]
+pub(super) enum Line {
+    Set {
+        key: &'static str,
+        value: String,
+        /// Where it comes from, or why it is there.
+        remark: String,
+    },
+    /// Something to know.
+    Remark(String),
+    /// Something that is missing here.
+    LeftOut(String),
+}
+
+/// A location of the hub.
+#[derive(Debug)]
+pub(super) struct Location {
+    /// Where it comes from.
+    pub(super) title: String,
+    pub(super) path: String,
+    pub(super) kind: (&'static str, &'static str),
+    pub(super) lines: Vec<Line>,
+}
+
+impl Location {
+    fn settings(&self) -> Vec<(&'static str, &str)> {
+        let set = self.lines.iter().filter_map(|line| match line {
+            Line::Set { key, value, .. } => Some((*key, value.as_str())),
+            _ => None,
+        });
+        [self.kind].into_iter().chain(set).collect()
+    }
+}
+
+/// The whole configuration.
+#[derive(Debug, Default)]
+pub(super) struct Site {
+    pub(super) hub: Vec<Line>,
+    pub(super) locations: Vec<Location>,
+    /// Locations that are missing, and why.
+    pub(super) refused: Vec<String>,
+    /// What takes the place of the directives in nginx.
+    pub(super) proxies: Vec<Proxy>,
+    pub(super) left_out: Vec<String>,
+    /// The group of nginx, if it is named.
+    pub(super) group: Option<String>,
+    /// Whether several servers share the hub.
+    pub(super) servers: usize,
+    found: bool,
+    before_0_4: bool,
+    bodies: Vec<(u64, String)>,
+}
+
+/// The directives around a place, from the outermost level to the innermost.
+type Levels<'a> = Vec<&'a [Directive]>;
+
+impl Site {
+    pub(super) fn of(parsed: &Parsed) -> Self {
+        let mut site = Self { before_0_4: before_0_4(&parsed.directives), ..Self::default() };
+        for (place, reason) in &parsed.missing {
+            site.leave_out(format!("{place}: {reason}"), None);
+        }
+        site.walk(&parsed.directives, &mut vec![&parsed.directives]);
+        site.finish();
+        site
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        !self.found
+    }
+
+    fn leave_out(&mut self, what: String, lines: Option<&mut Vec<Line>>) {
+        lines.unwrap_or(&mut self.hub).push(Line::LeftOut(what.clone()));
+        self.left_out.push(what);
+    }
+
+    fn walk<'a>(&mut self, directives: &'a [Directive], levels: &mut Levels<'a>) {
+        for directive in directives {
+            let name = directive.name.as_str();
+            match name {
+                "user" if levels.len() == 1 => {
+                    let group = directive.arguments.get(1).or(directive.arguments.first());
+                    self.group = group.cloned();
+                }
+                "location" => {
+                    levels.push(directive.children());
+                    self.location(directive, levels);
+                    self.walk(directive.children(), levels);
+                    levels.pop();
+                }
+                "if" if !is_within_location(levels) => self.conditional(directive, &[], None),
+                // Read together with its location.
+                "if" => {}
+                _ if directive.block.is_some() => {
+                    self.servers += usize::from(name == "server");
+                    levels.push(directive.children());
+                    self.walk(directive.children(), levels);
+                    levels.pop();
+                }
+                _ => self.simple(directive),
+            }
+        }
+    }
+
+    /// A directive that is no block: those of the hub are carried, those of locations wait for theirs.
+    fn simple(&mut self, directive: &Directive) {
+        let place = &directive.place;
+        let Some(name) = stripped(&directive.name) else {
+            self.found |= channels_path(directive).is_some();
+            return;
+        };
+        self.found = true;
+        if let Some(known) = find(HUB, name) {
+            self.hub_value(known, directive);
+        } else if find(LOCATION, name).is_none() && !KINDS.contains(&name) && !NEEDLESS.contains(&name) {
+            self.leave_out(format!("{place}: {}: no version of the module that we know has it", directive.name), None);
+        }
+    }
+
+    fn hub_value(&mut self, known: &'static Known, directive: &Directive) {
+        let place = &directive.place;
+        let carried = carry(known, directive.argument());
+        let earlier = self.hub.iter().find_map(|line| match line {
+            Line::Set { key, value, .. } if *key == known.key => Some(value.clone()),
+            _ => None,
+        });
+        match (carried, earlier) {
+            (Ok(carried), None) => self.hub.push(set(known.key, carried, place)),
+            (Ok(carried), Some(earlier)) if carried.value == earlier => {}
+            (Ok(_), Some(earlier)) => {
+                let why = format!("holds for the whole hub, where it is \"{earlier}\" already");
+                self.leave_out(format!("{place}: {} {}: {why}", directive.name, directive.argument()), None);
+            }
+            (Err(why), _) => self.leave_out(format!("{place}: {}: {why}", directive.name), None),
+        }
+    }
+
+    /// Directives that hold under a condition, which locations of the hub have none of; but for those that need none.
+    fn conditional(&mut self, block: &Directive, needless: &[&Directive], mut lines: Option<&mut Vec<Line>>) {
+        for directive in block.children() {
+            let of_module = stripped(&directive.name).is_some() || channels_path(directive).is_some();
+            if !of_module || needless.iter().any(|needless| std::ptr::eq(*needless, directive)) {
+                continue;
+            }
+            self.found = true;
+            let what =
+                format!("if {}: {} {}", block.arguments.join(" "), directive.name, directive.arguments.join(" "));
+            let why = "locations of the hub know no conditions; make another location for it";
+            self.leave_out(format!("{}: {what}: {why}", directive.place), lines.as_deref_mut());
+        }
+    }
+
+    fn location<'a>(&mut self, location: &'a Directive, levels: &Levels<'a>) {
+        let Some((kind, handler)) = self.kind(location, levels) else { return };
+        self.found = true;
+        let place = &location.place;
+        let head = format!("location {}", location.arguments.join(" "));
+        let title = match value_of(levels, "server_name") {
+            Some(server) => format!("{place}, {head} of server {}", server.arguments.join(" ")),
+            None => format!("{place}, {head}"),
+        };
+        let mut lines = Vec::new();
+        let served = path_of(location).and_then(|prefixes| {
+            let channels = channels_of(levels, &prefixes)?;
+            if matches!(handler, Handler::Publisher) && channels.is_none() && prefixes.rest.is_empty() {
+                return Err("a publisher needs push_stream_channels_path".to_owned());
+            }
+            Ok((prefixes, channels))
+        });
+        let (prefixes, channels) = match served {
+            Ok(served) => served,
+            Err(why) => {
+                let what = format!("{place}: {head}: {why}");
+                self.refused.push(what.clone());
+                self.left_out.push(what);
+                return;
+            }
+        };
+        if !prefixes.anchored && location.argument().starts_with('~') {
+            lines.push(Line::Remark(format!(
+                "the expression of nginx also finds {} further on in a path; the hub does not",
+                prefixes.paths[0]
+            )));
+        }
+        if let Some((variable, place)) = channels {
+            lines.push(Line::Set { key: "channels_path", value: variable, remark: place.to_string() });
+        }
+        self.directives_of(location, levels, handler, &mut lines);
+        if matches!(handler, Handler::Publisher) {
+            self.bodies.push(body(levels));
+        }
+        let known = |path: &String| Location { title: title.clone(), path: path.clone(), kind, lines: lines.clone() };
+        let (new, again): (Vec<Location>, Vec<Location>) = prefixes.paths.iter().map(known).partition(|new| {
+            !self.locations.iter().any(|other| other.path == new.path && other.public() == new.public())
+        });
+        for location in again {
+            let other = self.locations.iter().find(|other| other.path == location.path).expect("it stands there");
+            if other.settings() != location.settings() {
+                let why = "the hub has one location for a path, whatever the server, and this one is another";
+                let what = format!("{place}: {head}: {why} than that of {}", other.title);
+                self.refused.push(what.clone());
+                self.left_out.push(what);
+            }
+        }
+        self.proxies.push(Proxy::of(&head, place, handler, &lines, is_guarded(levels)));
+        self.locations.extend(new);
+    }
+
+    fn kind(&self, location: &Directive, levels: &Levels<'_>) -> Option<((&'static str, &'static str), Handler)> {
+        let own = |name: &str| location.children().iter().rfind(|child| stripped(&child.name) == Some(name));
+        if own("channels_statistics").is_some() {
+            return Some((("channels_statistics", "on"), Handler::Statistics));
+        }
+        if let Some(publisher) = own("publisher") {
+            let word = if publisher.argument() == "admin" { "admin" } else { "normal" };
+            return Some((("publisher", word), Handler::Publisher));
+        }
+        if own("websocket").is_some() {
+            return Some((("subscriber", "websocket"), Handler::WebSocket));
+        }
+        let subscriber = own("subscriber")?;
+        let events = value_of(levels, "push_stream_eventsource_support");
+        Some(match subscriber.argument() {
+            "polling" => (("subscriber", "polling"), Handler::Polling),
+            "long-polling" => (("subscriber", "long-polling"), Handler::LongPolling),
+            "eventsource" => (("subscriber", "eventsource"), Handler::EventSource),
+            "websocket" => (("subscriber", "websocket"), Handler::WebSocket),
+            _ if events.is_some_and(|on| on.argument().eq_ignore_ascii_case("on")) => {
+                (("subscriber", "eventsource"), Handler::EventSource)
+            }
+            _ => (("subscriber", "streaming"), Handler::Streaming),
+        })
+    }
+
+    fn directives_of<'a>(
+        &mut self,
+        location: &'a Directive,
+        levels: &Levels<'a>,
+        handler: Handler,
+        lines: &mut Vec<Line>,
+    ) {
+        let conditions: Vec<_> = location.children().iter().filter(|child| child.name == "if").collect();
+        let mut needless = Vec::new();
+        for known in LOCATION.iter().filter(|known| handler.takes(known.key)) {
+            let conditional = conditions.iter().find_map(|block| argument(block, known));
+            let (directive, remark) = match (known_value(levels, known), conditional) {
+                (Some(directive), _) => (directive, ""),
+                (None, Some(directive)) => (directive, "; without its condition: an absent argument counts as not set"),
+                (None, None) => {
+                    lines.extend(handler.unlike_ours(known.key, levels));
+                    continue;
+                }
+            };
+            match carry(known, directive.argument()) {
+                Ok(carried) => {
+                    // The same in several conditions is the same here.
+                    let same = conditions.iter().filter_map(|block| argument(block, known));
+                    needless.extend(same.filter(|other| other.arguments == directive.arguments));
+                    let mut line = set(known.key, carried, &directive.place);
+                    if let Line::Set { remark: text, .. } = &mut line {
+                        text.push_str(remark);
+                    }
+                    lines.push(line);
+                }
+                Err(why) => self.leave_out(format!("{}: {}: {why}", directive.place, directive.name), Some(lines)),
+            }
+        }
+        if handler.takes("content_type") && known_value(levels, of_key("content_type")).is_none() {
+            lines.extend(self.default_type(levels));
+        }
+        for condition in conditions {
+            self.conditional(condition, &needless, Some(lines));
+        }
+    }
+
+    /// The content type of a subscriber that has no directive of the module for it.
+    fn default_type(&self, levels: &Levels<'_>) -> Option<Line> {
+        let own = levels.last()?.iter().rfind(|directive| directive.name == "default_type");
+        let inherited = (!self.before_0_4).then(|| value_of(levels, "default_type")).flatten();
+        let directive = own.or(inherited).filter(|directive| directive.argument() != "text/plain")?;
+        let carried = Carried { value: directive.argument().to_owned(), remark: None };
+        Some(set("content_type", carried, &directive.place))
+    }
+
+    /// What is known when all locations are.
+    fn finish(&mut self) {
+        if !self.found {
+            return;
+        }
+        let has = |lines: &[Line], wanted: &str| {
+            lines.iter().any(|line| matches!(line, Line::Set { key, .. } if *key == wanted))
+        };
+        for (key, value, remark) in [
+            ("max_messages_stored_per_channel", "none", "not set in nginx; memory_limit bounds them"),
+            ("max_channel_id_length", "1024", "not set in nginx; the most there is"),
+        ] {
+            if !has(&self.hub, key) {
+                self.hub.push(Line::Set { key, value: value.to_owned(), remark: remark.to_owned() });
+            }
+        }
+        if !has(&self.hub, "wildcard_channel_prefix") {
+            let needs = ["max_number_of_wildcard_channels", "wildcard_channel_max_qtd"];
+            let mut found = Vec::new();
+            let lines = self.locations.iter_mut().map(|location| &mut location.lines).chain([&mut self.hub]);
+            for lines in lines {
+                lines.retain(|line| match line {
+                    Line::Set { key, remark, .. } if needs.contains(key) => {
+                        found.push(format!(
+                            "{remark}: {key} counts nothing without push_stream_wildcard_channel_prefix"
+                        ));
+                        false
+                    }
+                    _ => true,
+                });
+            }
+            let mut said = HashSet::new();
+            found.retain(|what| said.insert(what.clone()));
+            for what in found {
+                self.leave_out(what, None);
+            }
+        }
+        self.body_size();
+    }
+
+    /// One limit for all publishers: the largest.
+    fn body_size(&mut self) {
+        let Some((largest, remark)) = self.bodies.iter().max_by_key(|(size, _)| *size).cloned() else { return };
+        let memory = self.hub.iter().find_map(|line| match line {
+            Line::Set { key: "memory_limit", value, .. } => size(value),
+            _ => None,
+        });
+        let most = BODY.1.min(memory.unwrap_or(BODY.1));
+        let mut remark = remark;
+        if self.bodies.iter().any(|(size, _)| *size != largest) {
+            remark.push_str("; the largest of several, because it holds for the whole hub");
+        }
+        let value = size_text(largest.min(most));
+        self.hub.push(Line::Set { key: "max_message_size", value: value.clone(), remark: remark.clone() });
+        if largest > most {
+            let is = if largest == u64::MAX { "without limit".to_owned() } else { size_text(largest) };
+            self.leave_out(format!("{remark}: bodies {is}: {value} is the most there is"), None);
+        }
+    }
+}
+
+impl Location {
+    fn public(&self) -> bool {
+        self.kind.0 == "subscriber"
+    }
+}
+
+/// What a location does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Handler {
+    Publisher,
+    Statistics,
+    Streaming,
+    Polling,
+    LongPolling,
+    EventSource,
+    WebSocket,
+}
+
+impl Handler {
+    /// Whether the key means something there.
+    fn takes(self, key: &str) -> bool {
+        let stream = matches!(self, Self::Streaming | Self::EventSource | Self::WebSocket);
+        match key {
+            "store_messages" => matches!(self, Self::Publisher | Self::WebSocket),
+            "channel_info_on_publish" => self == Self::Publisher,
+            "websocket_allow_publish" => self == Self::WebSocket,
+            // Not that of a WebSocket: the module sends it to none, and here it would decide who may open one.
+            "allowed_origins" => !matches!(self, Self::Statistics | Self::WebSocket),
+            "content_type" => matches!(self, Self::Streaming | Self::Polling | Self::LongPolling),
+            // A request may ask for long-polling with X-Nginx-PushStream-Mode.
+            "longpolling_connection_ttl" => !matches!(self, Self::Publisher | Self::Statistics | Self::WebSocket),
+            "ping_message_interval" | "subscriber_connection_ttl" => stream,
+            "user_agent" | "padding_by_user_agent" => matches!(self, Self::Streaming | Self::EventSource),
+            _ => !matches!(self, Self::Publisher | Self::Statistics),
+        }
+    }
+
+    /// What has to be written when nginx says nothing, because our default is another than the module's.
+    fn unlike_ours(self, key: &'static str, levels: &Levels<'_>) -> Option<Line> {
+        let line = |value: &str, remark: &str| {
+            Some(Line::Set { key, value: value.to_owned(), remark: format!("not set in nginx; {remark}") })
+        };
+        match key {
+            "store_messages" => line("off", "with on nothing is lost to those who are between two polls"),
+            "authorized_channels_only" => line("off", "anybody may subscribe to any channel"),
+            // Pings would be messages that clients have not seen before; event streams and WebSockets hide theirs.
+            "ping_message_interval" if self == Self::Streaming => line("none", "no pings"),
+            "longpolling_connection_ttl" => {
+                let all = known_value(levels, of_key("subscriber_connection_ttl"));
+                match all.and_then(|directive| Some((carry(of_key(key), directive.argument()).ok()?, directive))) {
+                    Some((carried, directive)) => Some(set(key, carried, &directive.place)),
+                    None if self == Self::LongPolling => {
+                        line(POLL, "polls waited for ever there; a proxy would end them after 60s")
+                    }
+                    None => None,
+                }
+            }
+            _ => None,
+        }
+    }
+}
+
+fn set(key: &'static str, carried: Carried, place: &Place) -> Line {
+    let remark = carried.remark.map_or_else(|| place.to_string(), |remark| format!("{place}: {remark}"));
+    Line::Set { key, value: carried.value, remark }
+}
+
+fn of_key(key: &str) -> &'static Known {
+    LOCATION.iter().find(|known| known.key == key).expect("a key of a location")
+}
+
+fn is_within_location(levels: &Levels<'_>) -> bool {
+    let [.., outer, inner] = levels.as_slice() else { return false };
+    outer.iter().any(|directive| directive.name == "location" && std::ptr::eq(directive.children(), *inner))
+}
+
+/// The innermost directive of this name.
+fn value_of<'a>(levels: &Levels<'a>, name: &str) -> Option<&'a Directive> {
+    levels.iter().rev().find_map(|level| level.iter().rfind(|directive| directive.name == name))
+}
+
+fn known_value<'a>(levels: &Levels<'a>, known: &Known) -> Option<&'a Directive> {
+    let is = |directive: &&Directive| stripped(&directive.name).is_some_and(|name| known.names.contains(&name));
+    levels.iter().rev().find_map(|level| level.iter().rfind(is))
+}
+
+/// A directive under a condition that takes the position from an argument: a hub takes it when the argument is there, so that
+/// it needs no condition.
+fn argument<'a>(condition: &'a Directive, known: &Known) -> Option<&'a Directive> {
+    const POSITION: [&str; 3] = ["last_received_message_time", "last_received_message_tag", "last_event_id"];
+    let is = |child: &&Directive| stripped(&child.name).is_some_and(|name| known.names.contains(&name));
+    condition.children().iter().rfind(is).filter(|_| POSITION.contains(&known.key))
+}
+
+/// The value of a directive, or of a variable of old, that says where the channels come from.
+fn channels_path(directive: &Directive) -> Option<&str> {
+    const VARIABLES: [&str; 2] = ["$push_stream_channels_path", "$push_stream_channel_id"];
+    match directive.name.as_str() {
+        "push_stream_channels_path" | "push_stream_channel_id" => Some(directive.argument()),
+        "set" if VARIABLES.contains(&directive.argument()) => directive.arguments.get(1).map(String::as_str),
+        _ => None,
+    }
+}
+
+/// The variable that names the channels, `None` when they are the rest of the path.
+fn channels_of<'a>(levels: &Levels<'a>, prefixes: &Prefixes) -> Result<Option<(String, &'a Place)>, String> {
+    let found = levels
+        .iter()
+        .rev()
+        .find_map(|level| level.iter().rev().find_map(|directive| Some((channels_path(directive)?, &directive.place))));
+    let Some((value, place)) = found else { return Ok(None) };
+    let value = resolve(levels, value);
+    // A slash in front names a channel without name besides, which nobody wants.
+    let plain = value.strip_prefix('/').unwrap_or(&value);
+    let name = plain.strip_prefix("${").and_then(|name| name.strip_suffix('}')).or_else(|| plain.strip_prefix('$'));
+    if name.is_some_and(|name| prefixes.rest.iter().any(|rest| rest == name)) {
+        return Ok(None);
+    }
+    match carry(of_key("last_event_id"), plain) {
+        Ok(variable) => Ok(Some((variable.value, place))),
+        Err(_) => Err(format!(
+            "{place}: the channels path \"{value}\" is neither the end of the path nor one argument; let nginx write it \
+             into the path (rewrite ^ /prefix/{value} break;) and take what follows the prefix"
+        )),
+    }
+}
+
+/// Replaces variables that `set` gives a value outside of conditions.
+fn resolve(levels: &Levels<'_>, value: &str) -> String {
+    let mut value = value.to_owned();
+    // Each may be made of others; one that is made of itself stays.
+    for _ in 0..8 {
+        let sets = levels.iter().rev().flat_map(|level| level.iter().rev()).filter(|directive| directive.name == "set");
+        let found = sets.into_iter().find(|set| {
+            let bare = set.argument().trim_start_matches('$');
+            value == set.argument() || value == format!("${{{bare}}}")
+        });
+        match found.and_then(|set| set.arguments.get(1)) {
+            Some(other) => value.clone_from(other),
+            None => break,
+        }
+    }
+    value
+}
+
+fn path_of(location: &Directive) -> Result<Prefixes, String> {
+    let (modifier, path) = match location.arguments.as_slice() {
+        [modifier, path] => (modifier.as_str(), path.as_str()),
+        [both] => {
+            let known = ["^~", "~*", "~", "=", "@"].into_iter().find(|modifier| both.starts_with(modifier));
+            both.split_at(known.map_or(0, str::len))
+        }
+        _ => return Err("nginx would refuse it".to_owned()),
+    };
+    match modifier {
+        "~" | "~*" => prefixes(path),
+        "@" => Err("a named location has no path".to_owned()),
+        _ if !path.starts_with('/') || path.contains(['?', '#']) => {
+            Err("the hub serves paths that begin with /, without ? and #".to_owned())
+        }
+        _ => Ok(Prefixes { paths: vec![path.to_owned()], rest: Vec::new(), anchored: true }),
+    }
+}
+
+/// The largest body of a location, and where it is said.
+fn body(levels: &Levels<'_>) -> (u64, String) {
+    let found = value_of(levels, "client_max_body_size");
+    match found.and_then(|directive| Some((size(directive.argument())?, &directive.place))) {
+        // nginx does not look at the length then.
+        Some((0, place)) => (u64::MAX, format!("{place}: client_max_body_size 0")),
+        Some((bytes, place)) => (bytes, place.to_string()),
+        None => (BODY.0, "client_max_body_size is not set in nginx".to_owned()),
+    }
+}
+
+/// Whether nginx says who may come here.
+fn is_guarded(levels: &Levels<'_>) -> bool {
+    const GUARDS: [&str; 7] =
+        ["allow", "deny", "auth_basic", "auth_request", "auth_jwt", "internal", "ssl_verify_client"];
+    levels.iter().any(|level| level.iter().any(|directive| GUARDS.contains(&directive.name.as_str())))
+}
+
+fn before_0_4(directives: &[Directive]) -> bool {
+    directives.iter().any(|directive| {
+        let old = stripped(&directive.name).is_some_and(|name| BEFORE_0_4.contains(&name));
+        old || (directive.name == "set" && channels_path(directive).is_some()) || before_0_4(directive.children())
+    })
+}
+
+/// How long a subscriber may hear nothing, in milliseconds; `None` when nothing bounds it.
+pub(super) fn silence(handler: Handler, lines: &[Line]) -> Option<u64> {
+    let value = |wanted: &str| {
+        lines.iter().find_map(|line| match line {
+            Line::Set { key, value, .. } if *key == wanted => Some(value.as_str()),
+            _ => None,
+        })
+    };
+    match handler {
+        Handler::Publisher | Handler::Statistics | Handler::Polling => Some(0),
+        Handler::LongPolling => value("longpolling_connection_ttl").and_then(time),
+        Handler::Streaming | Handler::EventSource | Handler::WebSocket => match value("ping_message_interval") {
+            Some("none") => value("subscriber_connection_ttl").and_then(time),
+            Some(interval) => time(interval),
+            None => Some(15_000),
+        },
+    }
+}
+
+/// Above this silence by far enough.
+pub(super) fn read_timeout(silence: Option<u64>) -> String {
+    match silence {
+        None => "1d".to_owned(),
+        Some(silence) => time_text((silence + 30_000).max(60_000)),
+    }
+}
