@@ -44,7 +44,7 @@ pub(super) fn prefixes(expression: &str) -> Result<Prefixes, String> {
             paths = paths.iter().flat_map(|path| words.iter().map(move |word| format!("{path}{word}"))).collect();
             continue;
         }
-        if !end(rest) || group.inner.contains('(') {
+        if !end(rest) || group.nested {
             return Err(not_a_prefix(expression));
         }
         let mut variables = Vec::new();
@@ -83,12 +83,14 @@ struct Group<'a> {
     inner: &'a str,
     name: Option<String>,
     captures: bool,
+    /// Whether other groups stand in it.
+    nested: bool,
     length: usize,
 }
 
 impl<'a> Group<'a> {
     fn at_front(text: &'a str) -> Option<Self> {
-        let (mut depth, mut class, mut escaped) = (0, false, false);
+        let (mut depth, mut class, mut escaped, mut nested) = (0, false, false, false);
         let closing = text.char_indices().find(|(_, c)| {
             match c {
                 _ if escaped => {
@@ -102,19 +104,20 @@ impl<'a> Group<'a> {
                 ')' if !class => depth -= 1,
                 _ => {}
             }
+            nested |= depth > 1;
             depth == 0
         });
         let (close, _) = closing?;
         let (inner, length) = (&text[1..close], close + 1);
         let Some(special) = inner.strip_prefix('?') else {
-            return Some(Self { inner, name: None, captures: true, length });
+            return Some(Self { inner, name: None, captures: true, nested, length });
         };
         if let Some(inner) = special.strip_prefix(':') {
-            return Some(Self { inner, name: None, captures: false, length });
+            return Some(Self { inner, name: None, captures: false, nested, length });
         }
         let named = special.strip_prefix("P<").or_else(|| special.strip_prefix('<'))?;
         let (name, inner) = named.split_once('>').filter(|(name, _)| !name.starts_with(['=', '!']))?;
-        Some(Self { inner, name: Some(name.to_owned()), captures: true, length })
+        Some(Self { inner, name: Some(name.to_owned()), captures: true, nested, length })
     }
 
     /// Its alternatives, when they are plain words.

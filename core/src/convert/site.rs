@@ -40,6 +40,12 @@ pub(super) struct Location {
 }
 
 impl Location {
+    /// Whether they cannot stand together.
+    fn is_where(&self, other: &Self) -> bool {
+        let public = |location: &Self| location.kind.0 == "subscriber";
+        self.path == other.path && public(self) == public(other)
+    }
+
     fn settings(&self) -> Vec<(&'static str, &str)> {
         let set = self.lines.iter().filter_map(|line| match line {
             Line::Set { key, value, .. } => Some((*key, value.as_str())),
@@ -207,16 +213,16 @@ impl Site {
             self.bodies.push(body(levels));
         }
         let known = |path: &String| Location { title: title.clone(), path: path.clone(), kind, lines: lines.clone() };
-        let (new, again): (Vec<Location>, Vec<Location>) = prefixes.paths.iter().map(known).partition(|new| {
-            !self.locations.iter().any(|other| other.path == new.path && other.public() == new.public())
-        });
-        for location in again {
-            let other = self.locations.iter().find(|other| other.path == location.path).expect("it stands there");
+        let (again, new): (Vec<_>, Vec<_>) =
+            prefixes.paths.iter().map(known).partition(|new| self.locations.iter().any(|other| other.is_where(new)));
+        for location in &again {
+            let other = self.locations.iter().find(|other| other.is_where(location)).expect("it stands there");
             if other.settings() != location.settings() {
                 let why = "the hub has one location for a path, whatever the server, and this one is another";
                 let what = format!("{place}: {head}: {why} than that of {}", other.title);
                 self.refused.push(what.clone());
                 self.left_out.push(what);
+                return;
             }
         }
         self.proxies.push(Proxy::of(&head, place, handler, &lines, is_guarded(levels)));
@@ -360,12 +366,6 @@ impl Site {
     }
 }
 
-impl Location {
-    fn public(&self) -> bool {
-        self.kind.0 == "subscriber"
-    }
-}
-
 /// What a location does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Handler {
@@ -481,7 +481,7 @@ fn channels_of<'a>(levels: &Levels<'a>, prefixes: &Prefixes) -> Result<Option<(S
     match carry(of_key("last_event_id"), plain) {
         Ok(variable) => Ok(Some((variable.value, place))),
         Err(_) => Err(format!(
-            "{place}: the channels path \"{value}\" is neither the end of the path nor one argument; let nginx write it \
+            "the channels path \"{value}\" is neither the end of the path nor one argument; let nginx write it \
              into the path (rewrite ^ /prefix/{value} break;) and take what follows the prefix"
         )),
     }

@@ -52,8 +52,8 @@ fn lines(out: &mut String, lines: &[Line]) {
 }
 
 fn setting(out: &mut String, key: &str, value: &str, remark: &str) {
-    let value = toml::Value::String(value.to_owned());
-    let value = value.to_string();
+    let number = value.parse::<u32>().ok().filter(|number| number.to_string() == value);
+    let value = number.map_or_else(|| toml::Value::from(value), toml::Value::from).to_string();
     if remark.is_empty() {
         writeln!(out, "{key} = {value}").expect("a String takes all");
     } else if key.len() + value.len() + remark.len() + 8 > WIDTH || value.contains('\n') {
