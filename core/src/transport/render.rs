@@ -169,8 +169,10 @@ fn append_escaped(out: &mut Vec<u8>, escape: Escape, bytes: &[u8]) -> std::io::R
             '\n' => out.write_all(b"\\n"),
             '\r' => out.write_all(b"\\r"),
             '\t' => out.write_all(b"\\t"),
-            // The last ones so that the text can also stand in a script.
-            '\0'..' ' | '\u{7f}' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => write!(out, "\\u{:04x}", u32::from(c)),
+            // The last ones so that the text can also stand in a script, and among objects that a client cuts at `}{`.
+            '\0'..' ' | '\u{7f}' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '}' => {
+                write!(out, "\\u{:04x}", u32::from(c))
+            }
             c => write!(out, "{c}"),
         }),
         Escape::Html => as_text(bytes).chars().try_for_each(|c| match c {
