@@ -209,11 +209,14 @@ fn subscribe(
         return Err(Reply::refusal(400, "No channel id provided."));
     }
     let position = position(request)?;
-    let event_id = value(&location.last_event_id, "last-event-id", request);
+    // A browser reconnects an event stream with the arguments of its first request: what it says of itself is newer.
+    let own = request.header("last-event-id").filter(|id| form.layout == Layout::Events && !id.is_empty());
+    let event_id = own.map(Cow::Borrowed).or_else(|| value(&location.last_event_id, "last-event-id", request));
     let event_id = event_id.as_deref().filter(|_| position.is_none()).map(String::from_utf8_lossy);
+    let last_received = || if own.is_some() { None } else { last_received(location, request) };
     let subscribe = Subscribe {
         channels: &channels,
-        after: position.or_else(|| last_received(location, request)),
+        after: position.or_else(last_received),
         event_id: event_id.as_deref().filter(|id| !id.is_empty()),
         authorized_only: location.authorized_channels_only == Authorization::On,
         most_wildcards: location.wildcard_channel_max_qtd,
