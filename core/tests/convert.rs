@@ -430,8 +430,12 @@ fn a_converted_site_publishes_and_polls_as_before() {
     // By arguments.
     site.publish("room", "four");
     let (time, tag) = (third.header("Last-Modified").replace(' ', "%20"), third.header("Etag"));
-    let fourth = site.get(&format!("/sub/room?tag={tag}&time={time}&eventid=&_=17"), &[]);
+    let arguments = format!("tag={}&time={time}&eventid=&_=17", tag.trim_start_matches("W/"));
+    let fourth = site.get(&format!("/sub/room?{arguments}"), &[]);
     assert_eq!((fourth.status, fourth.body.as_str()), (200, "four"));
+    let called = site.get(&format!("/sub/room?callback=show&{arguments}"), &[]);
+    assert_eq!((called.status, called.body.as_str()), (200, "show([four]);"));
+    assert_eq!(called.header("Content-Type"), "application/javascript");
 }
 
 #[test]
