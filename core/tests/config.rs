@@ -321,6 +321,7 @@ fn what_does_not_go_together_is_refused() {
     assert!(refused("listen = '127.0.0.1:1'\nadmin_listen = '127.0.0.1:1'").contains("stands twice"));
     assert!(refused("socket = '/tmp/a'\nlisten = 'unix:/tmp/a'").contains("stands twice"));
     assert!(refused("[[location]]\npath = '/p'\npublisher = 'admin'").contains("a publisher needs channels_path"));
+    parsed("[[location]]\npath = '/p/'\npublisher = 'admin'");
     let twice = "[[location]]\npath = '/s'\nsubscriber = 'polling'\n".repeat(2);
     assert!(refused(&twice).contains("\"/s\" stands twice"));
     assert!(refused("[[location]]\npath = '/s'\nsubscriber = 'polling'\npublisher = 'admin'").contains("either"));

@@ -610,9 +610,11 @@ impl Config {
             if self.locations[..at].iter().any(same) {
                 return conflict(format!("location \"{}\" stands twice on the same listeners", location.path));
             }
-            if matches!(location.handler, Handler::Publisher { .. }) && location.channels_path.is_none() {
+            let in_path = location.path.ends_with('/');
+            if matches!(location.handler, Handler::Publisher { .. }) && location.channels_path.is_none() && !in_path {
                 return conflict(format!(
-                    "location \"{}\": a publisher needs channels_path, such as \"$arg_id\"",
+                    "location \"{}\": a publisher needs channels_path, such as \"$arg_id\", or a path that ends with / \
+                     and is followed by the channels",
                     location.path
                 ));
             }
