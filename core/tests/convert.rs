@@ -4,15 +4,19 @@
 mod support;
 
 use std::fs;
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use proptest::prelude::*;
 use push_core::config::{Authorization, Config, Handler, Location, Mode, Variable};
 use push_core::convert::convert;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
-use support::wait_until;
+use support::websocket::handshake;
+use support::{Client, wait_until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_push-hub");
 
@@ -203,7 +207,7 @@ fn what_cannot_be_carried_over_is_named_with_its_line() {
         ),
         (in_location("~ /a/(.*)/b", "push_stream_subscriber; push_stream_channels_path $1;"), "says more than that"),
         (in_location("@a", "push_stream_subscriber; push_stream_channels_path $arg_b;"), "named location"),
-        (in_location("/a", "push_stream_publisher;"), "a publisher needs push_stream_channels_path"),
+        (in_location("/a", "push_stream_publisher;"), "a publisher needs push_stream_channels_path,"),
         (
             in_location("/a", "push_stream_subscriber; push_stream_last_event_id $cookie_x;"),
             "push_stream_last_event_id",
@@ -235,6 +239,17 @@ fn what_cannot_be_carried_over_is_named_with_its_line() {
 }
 
 #[test]
+fn a_publisher_may_take_its_channels_from_the_path() {
+    let (config, _, left_out) =
+        converted(&in_location("~ ^/pub/(.*)$", "push_stream_publisher; push_stream_channels_path $1;"));
+    assert_eq!(left_out, Vec::<String>::new());
+    assert_eq!(
+        (at(&config, "/pub/").handler, &at(&config, "/pub/").channels_path),
+        (Handler::Publisher { admin: false }, &None)
+    );
+}
+
+#[test]
 fn a_condition_on_an_argument_is_not_needed() {
     let condition = "if ($arg_qs = \"on\") { push_stream_last_received_message_time \"$arg_time\"; }";
     let (config, _, left_out) = converted(&in_location(
@@ -252,6 +267,85 @@ fn texts_of_nginx_cannot_break_out_of_comments_and_values() {
         r##"push_stream_subscriber; push_stream_header_template "\"'''\r\n\"\"\" # ~\ttäxt\\";"##,
     ));
     assert_eq!(config.locations[0].header_template.as_deref(), Some("\"'''\r\n\"\"\" # ~\ttäxt\\"));
+}
+
+const NAMES: [&str; 30] = [
+    "push_stream_subscriber",
+    "push_stream_publisher",
+    "push_stream_channels_statistics",
+    "push_stream_channels_path",
+    "set $push_stream_channel_id",
+    "push_stream_shared_memory_size",
+    "push_stream_message_ttl",
+    "push_stream_channel_inactivity_time",
+    "push_stream_max_messages_stored_per_channel",
+    "push_stream_max_channel_id_length",
+    "push_stream_max_number_of_wildcard_channels",
+    "push_stream_wildcard_channel_prefix",
+    "push_stream_wildcard_channel_max_qtd",
+    "push_stream_store_messages",
+    "push_stream_authorized_channels_only",
+    "push_stream_ping_message_interval",
+    "push_stream_longpolling_connection_ttl",
+    "push_stream_subscriber_connection_ttl",
+    "push_stream_header_template",
+    "push_stream_header_template_file",
+    "push_stream_message_template",
+    "push_stream_allowed_origins",
+    "push_stream_padding_by_user_agent",
+    "push_stream_events_channel_id",
+    "push_stream_last_event_id",
+    "push_stream_content_type",
+    "push_stream_eventsource_support",
+    "client_max_body_size",
+    "default_type",
+    "server_name",
+];
+const VALUES: [&str; 19] = [
+    "long-polling",
+    "websocket",
+    "admin",
+    "on",
+    "off",
+    "0",
+    "7",
+    "100000000000000000000",
+    "32k",
+    "64m",
+    "9999g",
+    "1500ms",
+    "2y",
+    "$1",
+    "$arg_id",
+    "\"a$arg_id\"",
+    "*",
+    "\"x,1,2\"",
+    r#""'''\\ \n[[location]]~text~\"\r""#,
+];
+const HEADS: [&str; 6] = ["/a", "~ /a/(.*)", "~ ^/(a|b)/(.*)$", "= /a", "~* \\.x$", "@a"];
+
+proptest! {
+    #[test]
+    fn whatever_is_converted_is_a_configuration(
+        parts in proptest::collection::vec((0..NAMES.len(), 0..VALUES.len(), 0..5usize), 0..16),
+        heads in [0..HEADS.len(), 0..HEADS.len()],
+    ) {
+        let at = |level: usize| -> String {
+            let lines = parts.iter().filter(|(_, _, at)| *at == level);
+            lines.map(|(name, value, _)| format!("{} {};\n", NAMES[*name], VALUES[*value])).collect()
+        };
+        let text = format!(
+            "http {{ {} server {{ {} location {} {{ push_stream_subscriber; {} if ($x) {{ {} }} }} location {} {{ {} }} }} }}",
+            at(0), at(1), HEADS[heads[0]], at(2), at(3), HEADS[heads[1]], at(4),
+        );
+        let directory = tempfile::tempdir().unwrap();
+        let converted = convert(&file(directory.path(), "nginx.conf", &text));
+        let converted = converted.map_err(|error| TestCaseError::fail(format!("{error}: {text}")))?;
+        let mut config = Config::default();
+        let checked = config.parse(&converted.toml, "push.toml").and_then(|()| config.check());
+        prop_assert_eq!(checked, Ok(()), "{}", converted.toml);
+        prop_assert_eq!(converted.toml.contains("# LEFT OUT: "), !converted.left_out.is_empty(), "{}", converted.toml);
+    }
 }
 
 fn run(arguments: &[&str]) -> Output {
@@ -347,10 +441,68 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
-        let pid = Pid::from_raw(i32::try_from(self.hub.id()).unwrap()).unwrap();
-        let _ = kill_process(pid, Signal::TERM);
-        let _ = self.hub.wait();
+        end(&mut self.hub);
     }
+}
+
+/// nginx with the lines that convert printed for it.
+struct Nginx {
+    address: SocketAddr,
+    process: Child,
+}
+
+impl Nginx {
+    fn start(program: &Path, site: &Site) -> Self {
+        let toml = fs::read_to_string(site.directory.path().join("push.toml")).unwrap();
+        let code: Vec<_> = toml.lines().filter_map(|line| line.strip_prefix("#     ")).collect();
+        let code: Vec<_> = code.iter().filter(|line| !line.starts_with("socket_group")).collect();
+        let (upstreams, locations): (Vec<_>, Vec<_>) = code.into_iter().partition(|line| line.starts_with("upstream"));
+        assert_eq!(upstreams.len(), 2, "{toml}");
+        let lines = |lines: Vec<&&str>| lines.into_iter().map(|line| format!("{line}\n")).collect::<String>();
+        let upstreams = lines(upstreams)
+            .replace("127.0.0.1:8380", &format!("unix:{}", site.socket("http.sock").display()))
+            .replace("/run/push/admin.sock", &site.socket("admin.sock").display().to_string());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let directory = site.directory.path().display();
+        let user = if geteuid().is_root() { "user root;" } else { "" };
+        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .iter()
+            .map(|kind| format!("{kind}_temp_path {directory}/temporary;\n"))
+            .collect();
+        let conf = format!(
+            "{user} daemon off; worker_processes 1; pid {directory}/nginx.pid; error_log {directory}/error.log;
+             events {{ }}
+             http {{ access_log off; {temporary} {upstreams} server {{ listen {address}; {} }} }}",
+            lines(locations)
+        );
+        let file = file(site.directory.path(), "front.conf", &conf);
+        let mut nginx = Command::new(program);
+        nginx.arg("-c").arg(file).arg("-e").arg(site.directory.path().join("error.log"));
+        let nginx = Self { address, process: nginx.stderr(Stdio::null()).spawn().unwrap() };
+        wait_until("nginx serves", || std::net::TcpStream::connect(address).is_ok());
+        nginx
+    }
+
+    fn curl(&self, path: &str, arguments: &[&str]) -> Command {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--include", "--max-time", "20"]).args(arguments);
+        curl.arg(format!("http://{}{path}", self.address)).stdout(Stdio::piped());
+        curl
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        end(&mut self.process);
+    }
+}
+
+fn end(process: &mut Child) {
+    let pid = Pid::from_raw(i32::try_from(process.id()).unwrap()).unwrap();
+    let _ = kill_process(pid, Signal::TERM);
+    let _ = process.wait();
 }
 
 /// What curl printed.
@@ -452,4 +604,44 @@ fn a_converted_site_keeps_its_limits() {
     assert_eq!(public.status, 404);
     let deleted: Answer = site.curl("admin.sock", &["http://hub/pub?id=room", "--request", "DELETE"]).into();
     assert_eq!((deleted.status, deleted.header("X-Nginx-PushStream-Explain")), (200, "Channel deleted."));
+}
+
+#[test]
+fn the_lines_for_nginx_put_the_hub_in_the_place_of_the_module() {
+    let places = ["/usr/sbin/nginx", "/usr/local/sbin/nginx", "/usr/bin/nginx"];
+    let Some(program) = places.iter().map(Path::new).find(|program| program.exists()) else {
+        eprintln!("no nginx on this machine: its lines are not tried");
+        return;
+    };
+    let more = "location /ws { push_stream_subscriber websocket; push_stream_channels_path $arg_channels; }
+        location /stats { push_stream_channels_statistics; push_stream_channels_path $arg_id; }
+        location ~ /stream/(.*) { push_stream_subscriber; push_stream_channels_path $1; }";
+    let site = Site::start(&CLASSIC.replacen("location /pub", &format!("{more}\nlocation /pub"), 1));
+    let nginx = Nginx::start(program, &site);
+    let published = Answer::from(nginx.curl("/pub?id=room", &["--data", "one"]));
+    assert_eq!((published.status, &published.json()["stored_messages"]), (200, &1.into()));
+    let first = Answer::from(nginx.curl("/sub/room", &["-H", "If-Modified-Since: Thu, 01 Jan 1970 00:00:00 GMT"]));
+    assert_eq!((first.status, first.body.as_str()), (200, "one"));
+    let position = first.position();
+    let waiting = nginx.curl("/sub/room", &["-H", &position[0], "-H", &position[1]]).spawn().unwrap();
+    let mut socket = Client::new(nginx.address);
+    socket.send(&handshake("/ws?channels=room", ""));
+    assert_eq!(socket.response().status, 101);
+    let mut stream = Client::new(nginx.address);
+    stream.send("GET /stream/room HTTP/1.1\r\nHost: x\r\n\r\n");
+    let subscribers = || Answer::from(nginx.curl("/pub?id=room", &[])).json()["subscribers"].as_u64().unwrap();
+    wait_until("all three wait", || subscribers() == 3);
+    nginx.curl("/pub?id=room", &["--data", "two"]).output().unwrap();
+    assert_eq!(Answer::from(waiting.wait_with_output().unwrap()).body, "two");
+    let mut came = [Vec::new(), Vec::new()];
+    for (client, came) in [&mut socket, &mut stream].into_iter().zip(&mut came) {
+        wait_until("the message comes through", || {
+            let mut buffer = [0; 1024];
+            let n = client.socket.read(&mut buffer).unwrap();
+            came.extend_from_slice(&buffer[..n]);
+            came.windows(3).any(|window| window == b"two")
+        });
+    }
+    drop((socket, stream));
+    wait_until("the ends come through", || subscribers() == 0);
 }

@@ -185,8 +185,11 @@ impl Site {
         let mut lines = Vec::new();
         let served = path_of(location).and_then(|prefixes| {
             let channels = channels_of(levels, &prefixes)?;
-            if matches!(handler, Handler::Publisher) && channels.is_none() && prefixes.rest.is_empty() {
-                return Err("a publisher needs push_stream_channels_path".to_owned());
+            let in_path = !prefixes.rest.is_empty() && prefixes.paths.iter().all(|path| path.ends_with('/'));
+            if handler == Handler::Publisher && channels.is_none() && !in_path {
+                return Err(
+                    "a publisher needs push_stream_channels_path, one argument or all that follows a /".to_owned()
+                );
             }
             Ok((prefixes, channels))
         });
@@ -209,7 +212,7 @@ impl Site {
             lines.push(Line::Set { key: "channels_path", value: variable, remark: place.to_string() });
         }
         self.directives_of(location, levels, handler, &mut lines);
-        if matches!(handler, Handler::Publisher) {
+        if handler == Handler::Publisher {
             self.bodies.push(body(levels));
         }
         let known = |path: &String| Location { title: title.clone(), path: path.clone(), kind, lines: lines.clone() };
@@ -288,8 +291,14 @@ impl Site {
                 Err(why) => self.leave_out(format!("{}: {}: {why}", directive.place, directive.name), Some(lines)),
             }
         }
-        if handler.takes("content_type") && known_value(levels, of_key("content_type")).is_none() {
-            lines.extend(self.default_type(levels));
+        if handler.takes("content_type")
+            && known_value(levels, of_key("content_type")).is_none()
+            && let Some(directive) = self.default_type(levels)
+        {
+            match carry(of_key("content_type"), directive.argument()) {
+                Ok(carried) => lines.push(set("content_type", carried, &directive.place)),
+                Err(why) => self.leave_out(format!("{}: {}: {why}", directive.place, directive.name), Some(lines)),
+            }
         }
         for condition in conditions {
             self.conditional(condition, &needless, Some(lines));
@@ -297,12 +306,10 @@ impl Site {
     }
 
     /// The content type of a subscriber that has no directive of the module for it.
-    fn default_type(&self, levels: &Levels<'_>) -> Option<Line> {
+    fn default_type<'a>(&self, levels: &Levels<'a>) -> Option<&'a Directive> {
         let own = levels.last()?.iter().rfind(|directive| directive.name == "default_type");
-        let inherited = (!self.before_0_4).then(|| value_of(levels, "default_type")).flatten();
-        let directive = own.or(inherited).filter(|directive| directive.argument() != "text/plain")?;
-        let carried = Carried { value: directive.argument().to_owned(), remark: None };
-        Some(set("content_type", carried, &directive.place))
+        let inherited = || value_of(levels, "default_type").filter(|_| !self.before_0_4);
+        own.or_else(inherited).filter(|directive| directive.argument() != "text/plain")
     }
 
     /// What is known when all locations are.

@@ -12,8 +12,7 @@ pub(super) fn toml(site: &Site, file: &Path) -> String {
     let mut out = String::new();
     comment(&mut out, &format!("Made by push-hub convert from {}.", file.display()));
     if !site.left_out.is_empty() {
-        let count = site.left_out.len();
-        comment(&mut out, &format!("Look at the {count} places marked LEFT OUT: what stood there is missing here."));
+        comment(&mut out, "Look for LEFT OUT: what it names is missing here.");
     }
     if site.servers > 1 {
         let text = "The hub does not look at host names: the locations of all servers stand side by side.";
