@@ -39,7 +39,8 @@ pub fn convert(file: &Path) -> Result<Converted, ConvertError> {
     let site = site::Site::of(&parsed);
     if site.is_empty() {
         let why = "neither this file nor what it includes has a push_stream directive";
-        return Err(ConvertError(format!("{}: {why}", file.display())));
+        let missing: String = parsed.missing.iter().map(|(place, reason)| format!("; {place}: {reason}")).collect();
+        return Err(ConvertError(format!("{}: {why}{missing}", file.display())));
     }
     let toml = write::toml(&site, file);
     let mut config = Config::default();

@@ -544,8 +544,8 @@ fn body(levels: &Levels<'_>) -> (u64, String) {
 
 /// Whether nginx says who may come here.
 fn is_guarded(levels: &Levels<'_>) -> bool {
-    const GUARDS: [&str; 7] =
-        ["allow", "deny", "auth_basic", "auth_request", "auth_jwt", "internal", "ssl_verify_client"];
+    const GUARDS: [&str; 8] =
+        ["allow", "deny", "auth_basic", "auth_request", "auth_jwt", "internal", "limit_except", "ssl_verify_client"];
     levels.iter().any(|level| level.iter().any(|directive| GUARDS.contains(&directive.name.as_str())))
 }
 

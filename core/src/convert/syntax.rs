@@ -134,13 +134,21 @@ impl Reader {
         if depth == MOST_INCLUDES {
             return Err(format!("{place}: includes are nested more than {MOST_INCLUDES} deep"));
         }
-        let full = self.directory.join(pattern);
         let files: Vec<PathBuf> = if pattern.contains(['*', '?', '[']) {
+            // What stands in the name of the directory itself is no pattern.
+            let directory = glob::Pattern::escape(&self.directory.display().to_string());
+            let full = Path::new(&directory).join(pattern).display().to_string();
+            // As the C library does it: an editor's hidden file is no configuration.
+            let options = glob::MatchOptions {
+                case_sensitive: true,
+                require_literal_separator: true,
+                require_literal_leading_dot: true,
+            };
             // That nothing matches is as it should be: conf.d may be empty.
-            let matches = glob::glob(&full.display().to_string());
+            let matches = glob::glob_with(&full, options);
             matches.map(|paths| paths.flatten().collect()).map_err(|error| format!("{place}: include: {error}"))?
         } else {
-            vec![full]
+            vec![self.directory.join(pattern)]
         };
         for file in files {
             match text_of(&file) {
@@ -387,7 +395,7 @@ mod tests {
 
     #[test]
     fn includes_are_read_in_place_and_missing_ones_told() {
-        let directory = tempfile::tempdir().expect("a directory");
+        let directory = tempfile::Builder::new().prefix("[a]*").tempdir().expect("a directory");
         let write = |name: &str, text: &str| {
             let file = directory.path().join(name);
             std::fs::create_dir_all(file.parent().expect("a directory")).expect("a directory");
@@ -399,6 +407,7 @@ mod tests {
         // Relative to the first file, not to this one.
         write("conf.d/a.conf", "a; include snippets/c;");
         write("snippets/c", "c;");
+        write("conf.d/.hidden.conf", "hidden;");
         let parsed = read(&main).expect("a configuration");
         let names: Vec<_> = parsed.directives[0].children().iter().map(|d| d.name.as_str()).collect();
         assert_eq!(names, ["a", "c", "b", "last"]);
