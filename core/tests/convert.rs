@@ -642,6 +642,8 @@ fn the_lines_for_nginx_put_the_hub_in_the_place_of_the_module() {
             came.windows(3).any(|window| window == b"two")
         });
     }
+    let statistics = Answer::from(nginx.curl("/stats?id=room", &[])).json();
+    assert_eq!((&statistics["published_messages"], &statistics["subscribers"]), (&2.into(), &2.into()));
     drop((socket, stream));
     wait_until("the ends come through", || subscribers() == 0);
 }
