@@ -127,6 +127,11 @@ pub(super) fn find(table: &'static [Known], name: &str) -> Option<&'static Known
     table.iter().find(|known| known.names.contains(&name))
 }
 
+/// The directive of a location that has this key.
+pub(super) fn of_key(key: &str) -> &'static Known {
+    LOCATION.iter().find(|known| known.key == key).expect("a key of a location")
+}
+
 /// A value as it is written here, and what became of it on the way.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Carried {

@@ -6,6 +6,7 @@
 //! written at the end, as a comment. Here is what nginx says; the keys themselves are those of [`crate::config`].
 
 mod directives;
+mod levels;
 mod pattern;
 mod proxy;
 mod site;

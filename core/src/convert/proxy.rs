@@ -1,6 +1,7 @@
 //! What takes the place of the module's directives in nginx.conf.
 
-use super::site::{Handler, Line, read_timeout, silence};
+use super::directives::{time, time_text};
+use super::site::{Handler, Line};
 use super::syntax::Place;
 
 /// The lines for one location.
@@ -39,5 +40,32 @@ impl Proxy {
             line(&format!("proxy_read_timeout {};", read_timeout(silence(handler, lines))));
         }
         Self { head: head.to_owned(), place: place.to_string(), lines: out, admin, closed }
+    }
+}
+
+/// How long a subscriber may hear nothing, in milliseconds; `None` when nothing bounds it.
+fn silence(handler: Handler, lines: &[Line]) -> Option<u64> {
+    let value = |wanted: &str| {
+        lines.iter().find_map(|line| match line {
+            Line::Set { key, value, .. } if *key == wanted => Some(value.as_str()),
+            _ => None,
+        })
+    };
+    match handler {
+        Handler::Publisher | Handler::Statistics | Handler::Polling => Some(0),
+        Handler::LongPolling => value("longpolling_connection_ttl").and_then(time),
+        Handler::Streaming | Handler::EventSource | Handler::WebSocket => match value("ping_message_interval") {
+            Some("none") => value("subscriber_connection_ttl").and_then(time),
+            Some(interval) => time(interval),
+            None => Some(15_000),
+        },
+    }
+}
+
+/// Above this silence by far enough.
+fn read_timeout(silence: Option<u64>) -> String {
+    match silence {
+        None => "1d".to_owned(),
+        Some(silence) => time_text((silence + 30_000).max(60_000)),
     }
 }
