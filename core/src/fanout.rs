@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use crate::channel::ChannelId;
+use crate::metrics::Counters;
 use crate::sequencer::Seats;
 
 /// Tells an HTTP thread that the sequencer owes it something. One wake-up for as many publications as come before it looks.
@@ -17,6 +18,8 @@ use crate::sequencer::Seats;
 pub(crate) struct Mailbox {
     rung: AtomicBool,
     notify: Notify,
+    /// The thread's own; here, where everyone who wants to read them finds them.
+    pub(crate) counters: Counters,
 }
 
 impl Mailbox {

@@ -29,6 +29,8 @@ mod transport;
 #[cfg(feature = "hub")]
 mod http_thread;
 #[cfg(feature = "hub")]
+mod metrics;
+#[cfg(feature = "hub")]
 pub mod hub;
 #[cfg(feature = "hub")]
 pub mod embedded;

@@ -26,6 +26,7 @@ use crate::error::{Error, Limit};
 use crate::fanout::Mailbox;
 use crate::log::{Address, Log, Record};
 use crate::message::{InvalidPosition, Kind, Message, NewMessage, Position, Published};
+use crate::metrics::Counters;
 
 /// Bytes of messages that one answer carries at most; the rest follows when the subscriber asks again from its position.
 /// A client that does not read holds as much outside of `memory_limit`.
@@ -157,7 +158,8 @@ pub(crate) enum Refusal {
 /// What an HTTP thread owes its seats.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    Message(ChannelId, Message),
+    /// With the moment of its publication.
+    Message(ChannelId, Message, Moment),
     /// The log gave up a message before the thread came to read it.
     Lost(ChannelId),
     Deleted(Deletion),
@@ -185,12 +187,22 @@ pub(crate) struct Totals {
     pub(crate) subscriptions: u64,
     /// Connections that have seats now.
     pub(crate) connections: u64,
+    /// Times that a subscription or a thread found messages missing.
+    pub(crate) gaps: u64,
+    /// Stored messages that gave way to others.
+    pub(crate) evicted: u64,
+    /// Messages that subscribers were sent from the log, not when they came.
+    pub(crate) delivered: u64,
+    /// Bytes counted against `memory_limit`.
+    pub(crate) memory: u64,
+    /// Of these, bytes of the log.
+    pub(crate) log: u64,
     /// Seconds since the start.
     pub(crate) uptime: u64,
 }
 
 enum Owed {
-    Message(ChannelId, ChannelName, Address),
+    Message(ChannelId, ChannelName, Address, Moment),
     Deleted(Deletion),
 }
 
@@ -356,19 +368,38 @@ impl Sequencer {
             stored: state.stored(),
             subscriptions: state.subscribers,
             connections: state.connections,
+            gaps: state.gaps,
+            evicted: state.evicted,
+            delivered: state.delivered,
+            memory: state.memory() as u64,
+            log: state.log.allocated() as u64,
             uptime: self.started.elapsed().as_secs(),
         }
+    }
+
+    /// What each HTTP thread counts.
+    pub(crate) fn counters(&self) -> impl Iterator<Item = &Counters> {
+        self.mailboxes.iter().map(|mailbox| &mailbox.counters)
     }
 
     /// What the subscriber missed, or a seat in each of its channels. One step for the whole set, so that no publication
     /// falls between look-up and seat, nor between two of the channels.
     pub(crate) fn resume_or_wait(&self, thread: ThreadId, subscribe: Subscribe<'_>) -> Result<Resume, Refusal> {
-        self.change(|state, now| state.resume_or_wait(now, thread, subscribe))
+        self.change(|state, now| {
+            let resume = state.resume_or_wait(now, thread, subscribe);
+            if let Ok(Resume::Now(batch) | Resume::Seated(batch, _)) = &resume {
+                state.count(batch);
+            }
+            resume
+        })
     }
 
     /// What was stored in the seats' channels after the position: of `bytes` about, and one message at least.
     pub(crate) fn read_on(&self, seats: &[ChannelId], after: Position, bytes: usize) -> Batch {
-        self.enter().read_on(seats, after, bytes)
+        let mut state = self.enter();
+        let batch = state.read_on(seats, after, bytes);
+        state.count(&batch);
+        batch
     }
 
     /// Publishes to those of the seats' channels that still are, all or none. The events channel is left out.
@@ -422,9 +453,10 @@ impl Sequencer {
 
     /// Enters for what may move the head, and wakes whom that concerns.
     fn change<T>(&self, work: impl FnOnce(&mut State, u32) -> T) -> T {
-        let now = seconds();
+        let entered = Moment::now();
         let mut state = self.enter();
-        let result = work(&mut state, now);
+        state.entered = entered;
+        let result = work(&mut state, entered.second());
         if let Some(control) = &self.control {
             control.position(state.head);
         }
@@ -442,9 +474,24 @@ impl Sequencer {
     }
 }
 
-fn seconds() -> u32 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
+/// Microseconds since 1970, by the clock that also gives messages their second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Moment(u64);
+
+impl Moment {
+    pub(crate) fn now() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        Self(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+    }
+
+    fn second(self) -> u32 {
+        u32::try_from(self.0 / 1_000_000).unwrap_or(u32::MAX)
+    }
+
+    /// Nothing when the clock was set back.
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
 }
 
 /// 128 random bits in the URL-safe base64 alphabet.
@@ -470,6 +517,8 @@ struct State {
     owed: Box<[VecDeque<Owed>]>,
     /// The threads that are owed something since the last entry ended.
     woken: Woken,
+    /// When this entry began.
+    entered: Moment,
     /// The channels that have something to expire, by second.
     deadlines: BTreeMap<u32, Vec<ChannelId>>,
     dedupe: Dedupe,
@@ -479,8 +528,11 @@ struct State {
     /// Who has these subscriptions.
     connections: u64,
     stored: u64,
-    /// Since the start.
+    /// Since the start, as in [`Totals`].
     published: u64,
+    delivered: u64,
+    gaps: u64,
+    evicted: u64,
 }
 
 impl State {
@@ -495,6 +547,7 @@ impl State {
             watermark: start,
             owed: (0..threads).map(|_| VecDeque::new()).collect(),
             woken: 0,
+            entered: Moment::default(),
             deadlines: BTreeMap::new(),
             dedupe: Dedupe::default(),
             channel_bytes: 0,
@@ -502,6 +555,9 @@ impl State {
             connections: 0,
             stored: 0,
             published: 0,
+            delivered: 0,
+            gaps: 0,
+            evicted: 0,
         };
         if let Some(name) = state.limits.events.clone() {
             state.open_events_channel(&name);
@@ -516,6 +572,11 @@ impl State {
         channel.created = Some(Box::default());
         self.events = Some(channel.id);
         self.channel_bytes += channel.allocated();
+    }
+
+    fn count(&mut self, sent: &Batch) {
+        self.delivered += sent.messages.len() as u64;
+        self.gaps += u64::from(sent.gap);
     }
 
     /// Stored messages, without those of the hub itself.
@@ -589,7 +650,7 @@ impl State {
         let address = self.log.append(&record, message.store);
         for (thread, owed) in self.owed.iter_mut().enumerate() {
             if woken & 1 << thread != 0 {
-                owed.push_back(Owed::Message(id, name.clone(), address));
+                owed.push_back(Owed::Message(id, name.clone(), address, self.entered));
             }
         }
         if message.store {
@@ -649,6 +710,7 @@ impl State {
     /// Drops the oldest segments until `bytes` more fit into `memory_limit`, or nothing is left to drop.
     fn make_room(&mut self, bytes: usize) {
         while (self.memory() + bytes) as u64 > self.limits.memory {
+            let before = self.stored;
             let (channels, channel_bytes, stored) = (&mut self.channels, &mut self.channel_bytes, &mut self.stored);
             let evicted = self.log.evict(|record, address| {
                 let Some(channel) = channels.in_slot(record.slot) else { return };
@@ -657,6 +719,7 @@ impl State {
                 *stored -= (len - channel.history.len()) as u64;
                 *channel_bytes = *channel_bytes + channel.history.allocated() - allocated;
             });
+            self.evicted += before - self.stored;
             if !evicted {
                 return;
             }
@@ -666,7 +729,7 @@ impl State {
     fn tidy(&mut self) {
         let pinned = self.owed.iter().filter_map(|owed| {
             owed.iter().find_map(|owed| match owed {
-                Owed::Message(_, _, address) => Some(address.segment),
+                Owed::Message(_, _, address, _) => Some(address.segment),
                 Owed::Deleted(..) => None,
             })
         });
@@ -1077,12 +1140,15 @@ impl State {
             && let Some(owed) = self.owed[usize::from(thread)].pop_front()
         {
             match owed {
-                Owed::Message(id, name, address) => match self.copy(name, address) {
+                Owed::Message(id, name, address, published) => match self.copy(name, address) {
                     Some(message) => {
                         bytes += message.payload.len() + size_of::<Event>();
-                        events.push(Event::Message(id, message));
+                        events.push(Event::Message(id, message, published));
                     }
-                    None => events.push(Event::Lost(id)),
+                    None => {
+                        self.gaps += 1;
+                        events.push(Event::Lost(id));
+                    }
                 },
                 Owed::Deleted(deletion) => events.push(Event::Deleted(deletion)),
             }

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::event::{Timespec, epoll};
+use smallvec::SmallVec;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::yield_now;
@@ -29,8 +30,9 @@ use crate::fanout::{Key, Mailbox, Places, Seating};
 use crate::ingress::answer;
 use crate::ingress::rings::{self, Greeting};
 use crate::message::Position;
+use crate::metrics::Counters;
 use crate::readiness::watch;
-use crate::sequencer::{Deletion, Event, Seats, Sequencer};
+use crate::sequencer::{Deletion, Event, Moment, Seats, Sequencer};
 use crate::transport::connection::{Connection, Connections, Progress, State, Waiting};
 use crate::transport::deadlines::{Deadlines, NEVER, Tick};
 use crate::transport::intake::{Intake, What, read_request};
@@ -159,6 +161,7 @@ impl HttpThread {
             }
             self.expire();
             self.work();
+            self.counters().open(self.connections.len() + self.reading.borrow().under_way);
             if self.draining && self.connections.len() == 0 && self.reading.borrow().under_way == 0 {
                 return Ok(());
             }
@@ -168,6 +171,7 @@ impl HttpThread {
     /// Handles what others brought, and a request of each connection that is ready.
     fn work(&mut self) {
         if self.inbox.mailbox.answered() {
+            self.counters().woken();
             self.adopt();
             self.fan_out();
             if self.inbox.draining.load(Ordering::Acquire) && !self.draining {
@@ -192,7 +196,7 @@ impl HttpThread {
         for (socket, from) in accepted {
             if from == From::Client {
                 let (engine, config, control) = (self.engine.clone(), self.config.clone(), self.control.clone());
-                tokio::task::spawn_local(serve_client(socket, engine, config, control));
+                tokio::task::spawn_local(serve_client(socket, engine, config, control, self.inbox.clone()));
             } else if let Ok(key) = self.connections.insert(socket, from == From::Public) {
                 self.set_deadline(key, Some(self.config.header_timeout));
                 if self.draining {
@@ -317,6 +321,7 @@ impl HttpThread {
         let location = &self.config.locations[usize::from(form.location)];
         let ttl = location.longpolling_connection_ttl.or(location.subscriber_connection_ttl);
         let places = self.seating.add(key, seats);
+        self.inbox.mailbox.counters.seated(form.mode);
         connection.state = State::Waiting(Waiting { from, places, form, framing });
         if connection.hung_up {
             return self.close(key);
@@ -344,20 +349,23 @@ impl HttpThread {
 
     fn fan_out(&mut self) {
         let mut events = Vec::new();
+        let mut published: SmallVec<[Moment; 8]> = SmallVec::new();
         loop {
             let more = self.engine.take_owed(self.id, &mut events);
             for event in events.drain(..) {
                 match event {
-                    Event::Message(channel, message) => {
+                    Event::Message(channel, message, moment) => {
+                        published.push(moment);
                         let item = Item::from(&message);
                         let position = message.position;
-                        self.answer_all(
+                        let answered = self.answer_all(
                             channel,
                             |waiting| waiting.from < position,
                             |config, form| {
                                 long_poll::answer(config, form, std::slice::from_ref(&item), position, false)
                             },
                         );
+                        self.counters().delivered(answered);
                         self.stream_to_all(channel, &item);
                     }
                     Event::Lost(channel) => {
@@ -383,19 +391,23 @@ impl HttpThread {
                 }
             }
             self.write_streams();
+            if !published.is_empty() {
+                let now = Moment::now();
+                published.drain(..).for_each(|moment| self.counters().wrote(now.since(moment)));
+            }
             if !more {
                 return;
             }
         }
     }
 
-    /// Answers those who wait for the channel and are `concerned`. Each form is rendered once.
+    /// Answers those who wait for the channel and are `concerned`, and says how many they were. Each form is rendered once.
     fn answer_all(
         &mut self,
         channel: ChannelId,
         concerned: impl Fn(&Waiting) -> bool,
         render: impl Fn(&Config, &Form) -> Reply,
-    ) {
+    ) -> usize {
         let mut leaving: Vec<(Key, Waiting)> = Vec::new();
         for key in self.seating.of(channel).to_vec() {
             let Some(connection) = self.connections.get(key) else { continue };
@@ -404,11 +416,13 @@ impl HttpThread {
             {
                 // At once: leaving moves others, and only those who still wait learn their new places.
                 self.stand_up(&waiting.places);
+                self.counters().left(waiting.form.mode);
                 leaving.push((key, waiting));
             }
         }
-        if leaving.is_empty() {
-            return;
+        let count = leaving.len();
+        if count == 0 {
+            return 0;
         }
         let seats = leaving.iter().map(|(_, waiting)| waiting.places.iter().map(|(channel, _)| *channel));
         self.engine.unseat(self.id, seats);
@@ -429,6 +443,11 @@ impl HttpThread {
             };
             self.send(key, &bytes, framing.keep_alive);
         }
+        count
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.inbox.mailbox.counters
     }
 
     fn stand_up(&mut self, places: &Places) {
@@ -441,10 +460,11 @@ impl HttpThread {
         });
     }
 
-    /// Gives the seats of these places back.
-    fn leave(&mut self, places: &Places) -> Option<Position> {
-        self.stand_up(places);
-        self.engine.unseat(self.id, [places.iter().map(|(channel, _)| *channel)])
+    /// Gives the seats of a subscriber back.
+    fn leave(&mut self, waiting: &Waiting) -> Option<Position> {
+        self.stand_up(&waiting.places);
+        self.counters().left(waiting.form.mode);
+        self.engine.unseat(self.id, [waiting.places.iter().map(|(channel, _)| *channel)])
     }
 
     fn send(&mut self, key: Key, answer: &Bytes, keep_alive: bool) {
@@ -515,9 +535,9 @@ impl HttpThread {
 
     /// Drops the connection, and gives its seats back.
     fn close(&mut self, key: Key) {
-        let Some(mut connection) = self.connections.remove(key) else { return };
-        if let Some(places) = connection.places() {
-            self.leave(places);
+        let Some(connection) = self.connections.remove(key) else { return };
+        if let Some(waiting) = connection.waiting() {
+            self.leave(waiting);
         }
     }
 
@@ -563,7 +583,7 @@ impl HttpThread {
     fn time_out(&mut self, key: Key) {
         let Some(connection) = self.connections.get(key) else { return };
         let State::Waiting(waiting) = std::mem::replace(&mut connection.state, State::Idle) else { return };
-        let head = self.leave(&waiting.places);
+        let head = self.leave(&waiting);
         let framing = self.frame(waiting.framing);
         let reply = long_poll::timed_out(&self.config, &waiting.form, head.unwrap_or(waiting.from));
         self.send(key, &reply.render(framing).into(), framing.keep_alive);
@@ -599,10 +619,19 @@ fn refusal_frame(refusal: &Reply) -> Vec<u8> {
 }
 
 /// Serves who attached, or lets a PHP master lease the hub.
-async fn serve_client(socket: OwnedFd, engine: Arc<Sequencer>, config: Arc<Config>, control: Option<Arc<Control>>) {
+async fn serve_client(
+    socket: OwnedFd,
+    engine: Arc<Sequencer>,
+    config: Arc<Config>,
+    control: Option<Arc<Control>>,
+    inbox: Arc<Inbox>,
+) {
     match rings::greet(socket).await {
         Ok(Greeting::Attach(client)) => {
+            let counters = &inbox.mailbox.counters;
+            counters.attached();
             client.serve(config.max_message_size, |call| answer(&engine, config.max_channel_id_length, call)).await;
+            counters.detached();
         }
         Ok(Greeting::Lease { socket, protocol, build, config_hash }) => {
             let Some(control) = control else { return };

@@ -55,6 +55,7 @@ impl HttpThread {
         let mut output = Output::default();
         output.push(out.into());
         let places = self.seating.add(key, seats);
+        self.inbox.mailbox.counters.seated(form.mode);
         let ends = Deadlines::after(self.now, self.location(&form).subscriber_connection_ttl);
         let Some(connection) = self.connections.get(key) else { return };
         connection.state = State::Streaming(Box::new(Stream {
@@ -135,6 +136,7 @@ impl HttpThread {
         let Some((stream, _)) = self.stream(key) else { return };
         if stream.output.takes(bytes.len(), limit) {
             stream.waiting.from = item.position;
+            self.counters().delivered(1);
             self.touch(key, bytes);
         } else {
             stream.behind = true;
@@ -233,7 +235,7 @@ impl HttpThread {
         let Stream { waiting, mut output, .. } = *stream;
         output.push(last);
         connection.state = State::Sending(Box::new(Sending { output, keep_alive }));
-        self.leave(&waiting.places);
+        self.leave(&waiting);
         self.set_deadline(key, Some(self.config.send_timeout));
         self.send_rest(key);
     }

@@ -148,7 +148,7 @@ fn deliver(
     while state.take_owed(thread, &mut events) {}
     for event in events {
         let (channel, message, position) = match event {
-            Event::Message(id, message) => (id, Some(message.clone()), message.position),
+            Event::Message(id, message, _) => (id, Some(message.clone()), message.position),
             Event::Lost(id) => (id, None, state.head),
             Event::Deleted(deletion) => (deletion.channel, None, deletion.position),
         };

@@ -213,6 +213,15 @@ impl Connection {
         }
     }
 
+    /// What it waits for, if it is a subscriber.
+    pub(crate) fn waiting(&self) -> Option<&Waiting> {
+        match &self.state {
+            State::Waiting(waiting) => Some(waiting),
+            State::Streaming(stream) => Some(&stream.waiting),
+            State::Idle | State::Sending(_) | State::Lingering { .. } => None,
+        }
+    }
+
     fn sent(&mut self, keep_alive: bool) -> Progress {
         if keep_alive {
             self.state = State::Idle;

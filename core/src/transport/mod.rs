@@ -25,6 +25,7 @@ use crate::config::{Authorization, Config, Handler, Location, Mode, Variable};
 use crate::error::{Error, Limit};
 use crate::ingress::{http, statistics};
 use crate::message::Position;
+use crate::metrics;
 use crate::sequencer::{Batch, Refusal, Resume, Seat, Seats, Sequencer, Subscribe, Wanted};
 use cors::{Origin, origin};
 use render::Item;
@@ -84,6 +85,11 @@ pub(crate) fn serve(
     let found = locations
         .filter(|(_, location)| location.public == public && rest_of_path(location, request).is_some())
         .max_by_key(|(_, location)| location.path.len());
+    let longest = found.map(|(_, location)| location.path.len());
+    let operators = (!public).then(|| metrics::answer(engine, request.method, request.path, longest));
+    if let Some(reply) = operators.flatten() {
+        return Outcome::Reply(reply);
+    }
     let Some((index, location)) = found else {
         return Outcome::Reply(Reply::refusal(404, "There is no location for this path on this listener."));
     };
