@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::io::Write;
+
 use push_core::channel::ChannelOptions;
 use push_core::client::{Client as Caller, Options};
 use push_core::error::Error;
@@ -26,6 +28,12 @@ path = "/events/"
 subscriber = "long-polling"
 allow_connections_to_events_channel = "on"
 authorized_channels_only = "on"
+
+[[location]]
+path = "/ws/"
+subscriber = "websocket"
+allow_connections_to_events_channel = "on"
+websocket_allow_publish = "on"
 
 [[location]]
 path = "/past/"
@@ -272,4 +280,42 @@ fn without_the_setting_nothing_is_told() {
     client.get("/poll/ev?position=0.0", "");
     assert_eq!(client.response().text(), "an ordinary channel");
     assert_eq!(hub.counters("ev").expect("a channel")["published_messages"], 1);
+}
+
+#[test]
+fn a_websocket_that_publishes_skips_it() {
+    let hub = events_hub(&[("authorized_channels_only", "off")]);
+    let mut client = hub.connect();
+    client.get(
+        "/ws/a/ev",
+        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+    );
+    hub.wait_for_subscribers("a", 1);
+    // A text frame with a mask of zeros.
+    client.socket.write_all(b"\x81\x82\0\0\0\0hi").expect("the hub reads");
+    wait_until("it is published", || hub.counters("a").is_some_and(|counters| counters["published_messages"] == 1));
+    assert_eq!(events(&hub), ["channel_created a", "client_subscribed a"]);
+    drop(client);
+    wait_for_events(&hub, &["channel_created a", "client_subscribed a", "client_unsubscribed a"]);
+}
+
+#[test]
+fn streams_tell_of_their_subscriptions_as_polls_do() {
+    let hub = hub_with(&[("events_channel_id", "ev")], None);
+    let engine = hub.hub.as_ref().expect("running").engine().clone();
+    let told = || {
+        let name = push_core::channel::ChannelName::new(b"ev", 255).expect("a name");
+        let history = engine.history(&name, push_core::message::Position::START, 100);
+        history.into_iter().map(|event| event.event.expect("its kind")).collect::<Vec<_>>()
+    };
+    for path in ["/stream/a", "/ev/a"] {
+        let mut client = hub.connect();
+        client.get(path, "");
+        hub.wait_for_subscribers("a", 1);
+        drop(client);
+        hub.wait_for_subscribers("a", 0);
+    }
+    let pair = ["client_subscribed", "client_unsubscribed"];
+    assert_eq!(told(), [&["channel_created"], &pair[..], &pair[..]].concat());
 }

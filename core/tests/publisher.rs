@@ -370,3 +370,59 @@ fn wildcard_channels_have_a_maximum_of_their_own() {
     ask(&mut client, "DELETE /pub?id=all_2", "", "");
     assert_eq!(ask(&mut client, "POST /pub?id=all_3", "", "x").status, 200, "a deleted one gives its place back");
 }
+
+#[test]
+fn a_backlog_in_the_id_is_ignored_and_what_is_none_belongs_to_the_name() {
+    let hub = hub(&[]);
+    let mut client = hub.connect_admin();
+    for (id, channel) in [
+        ("a.b3", "a"),
+        ("a.b0", "a"),
+        ("a.b99999999999", "a"),
+        ("a/", "a"),
+        ("//a//", "a"),
+        ("a.bx", "a.bx"),
+        ("a.b2x", "a.b2x"),
+        ("a.b5.b3", "a.b5"),
+        (".b3", ".b3"),
+        ("a+b", "a+b"),
+        ("a%2Bb%20c", "a+b c"),
+        ("a%2541", "a%41"),
+        ("a%3Fb", "a?b"),
+        ("%c3%a4", "\u{e4}"),
+        ("All", "All"),
+        ("A", "A"),
+    ] {
+        let answer = ask(&mut client, &format!("POST /pub?id={id}"), "", "x");
+        let value: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+        assert_eq!((answer.status, &value["channel"]), (200, &channel.into()), "{id}");
+    }
+    for (id, reason) in
+        [("a%00b", "a channel name must not contain NUL bytes"), ("%ff", "a channel name must be valid UTF-8")]
+    {
+        assert_eq!(explain(&ask(&mut client, &format!("POST /pub?id={id}"), "", "x")), (400, reason), "{id}");
+    }
+}
+
+#[test]
+fn without_memory_for_another_channel_the_publisher_is_told_when_to_come_again() {
+    let hub = hub_with(&[("memory_limit", "1m"), ("max_message_size", "1k")], Some(LOCATIONS));
+    let engine = hub.hub.as_ref().expect("running").engine().clone();
+    let name = |number: usize| push_core::channel::ChannelName::new(format!("{number:0200}").as_bytes(), 255);
+    let options = push_core::channel::ChannelOptions::default;
+    let count = (0..100_000)
+        .take_while(|&number| engine.create_channel(Some(name(number).expect("a name")), options()).is_ok());
+    assert!(count.count() < 100_000);
+    let mut client = hub.connect_admin();
+    let long = "n".repeat(200);
+    let full = ask(&mut client, &format!("POST /pub?id={long}"), "", "x");
+    assert_eq!(
+        explain(&full),
+        (503, "memory_limit (1048576 bytes) is reached and no stored message is left to give way")
+    );
+    assert_eq!((full.header("Retry-After"), full.header("Content-Length")), (Some("5"), Some("0")));
+    let mut reader = hub.connect();
+    reader.get(&format!("/lp/{long}"), "");
+    assert_eq!(reader.response().status, 503);
+    assert!(hub.counters(&long).is_none());
+}
