@@ -310,7 +310,7 @@ impl HttpThread {
                 self.open_stream(key, framing, &missed, &seats, form, &head)
             }
             Outcome::Refusal { head, refusal } => {
-                let answer = [head.render_open(Frames::WebSocket), refusal_frame(&refusal)].concat();
+                let answer = [head.render_open(Frames::WebSocket, false), refusal_frame(&refusal)].concat();
                 self.send(key, &answer.into(), false);
             }
         }

@@ -45,7 +45,7 @@ impl HttpThread {
     ) {
         let config = self.config.clone();
         let renderer = Renderer::new(&config, &form, framing.http10);
-        let mut out = head.render_open(renderer.frames());
+        let mut out = head.render_open(renderer.frames(), framing.keep_alive);
         let complete = missed.messages.is_empty().then_some(missed.position);
         renderer.header(&mut out, complete.filter(|_| !missed.gap));
         if missed.gap {

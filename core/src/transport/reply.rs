@@ -83,13 +83,14 @@ impl Reply {
         out
     }
 
-    /// The head of an answer that goes on for as long as the connection lives.
-    pub(crate) fn render_open(&self, frames: Frames) -> Vec<u8> {
+    /// The head of an answer that goes on for as long as its subscriber stays.
+    pub(crate) fn render_open(&self, frames: Frames, keep_alive: bool) -> Vec<u8> {
         let mut out = self.head(frames == Frames::Plain);
-        out.extend_from_slice(match frames {
-            Frames::Plain => b"Connection: close\r\n\r\n",
-            Frames::Chunks => b"Transfer-Encoding: chunked\r\n\r\n",
-            Frames::WebSocket => b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        out.extend_from_slice(match (frames, keep_alive) {
+            (Frames::Plain, _) => b"Connection: close\r\n\r\n",
+            (Frames::Chunks, true) => b"Transfer-Encoding: chunked\r\n\r\n",
+            (Frames::Chunks, false) => b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n",
+            (Frames::WebSocket, _) => b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
         });
         out
     }

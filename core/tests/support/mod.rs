@@ -1,6 +1,7 @@
 //! A hub inside the test, and clients that look at bytes.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
+pub mod stream;
 pub mod websocket;
 
 use std::io::{ErrorKind, Read, Write};
@@ -87,6 +88,11 @@ impl TestHub {
         client.send(&format!("GET /pub?id={channel} HTTP/1.1\r\nHost: x\r\n\r\n"));
         let response = client.response();
         (response.status == 200).then(|| serde_json::from_slice(&response.body).expect("JSON"))
+    }
+
+    /// The position of the newest message of all, as it is written.
+    pub fn head(&self) -> String {
+        self.hub.as_ref().expect("running").engine().head().to_string()
     }
 
     pub fn wait_for_subscribers(&self, channel: &str, count: u64) {
@@ -200,10 +206,21 @@ impl Client {
 
     /// The next answer, whole. `head`: it belongs to a HEAD request.
     fn read_response(&mut self, head: bool) -> Response {
+        let mut answer = self.head();
+        let none = head || answer.status == 304 || answer.status < 200;
+        let length = answer.header("Content-Length").map_or(0, |length| length.parse().expect("a number"));
+        if !none {
+            answer.body = self.take(length);
+        }
+        answer
+    }
+
+    /// The head of the next answer; its body is left.
+    pub fn head(&mut self) -> Response {
         loop {
             let mut fields = [httparse::EMPTY_HEADER; 64];
             let mut response = httparse::Response::new(&mut fields);
-            if let Ok(httparse::Status::Complete(start)) = response.parse(&self.bytes) {
+            if let Ok(httparse::Status::Complete(end)) = response.parse(&self.bytes) {
                 let version = format!("HTTP/1.{}", response.version.expect("parsed"));
                 let status = response.code.expect("parsed");
                 let headers: Vec<(String, String)> = response
@@ -211,21 +228,32 @@ impl Client {
                     .iter()
                     .map(|field| (field.name.to_owned(), String::from_utf8_lossy(field.value).into_owned()))
                     .collect();
-                let mut answer = Response { version, status, headers, body: Vec::new() };
-                let none = head || status == 304 || status < 200;
-                let length = answer.header("Content-Length").map_or(0, |length| length.parse().expect("a number"));
-                let end = start + if none { 0 } else { length };
-                if self.bytes.len() >= end {
-                    answer.body = self.bytes[start..end].to_vec();
-                    self.bytes.drain(..end);
-                    return answer;
-                }
+                self.bytes.drain(..end);
+                return Response { version, status, headers, body: Vec::new() };
             }
-            let mut buffer = [0; 65536];
-            let n = self.socket.read(&mut buffer).expect("an answer in time");
-            assert!(n > 0, "the hub closed within an answer: {:?}", String::from_utf8_lossy(&self.bytes));
-            self.bytes.extend_from_slice(&buffer[..n]);
+            self.read_more();
         }
+    }
+
+    /// The next bytes, so many.
+    fn take(&mut self, count: usize) -> Vec<u8> {
+        while self.bytes.len() < count {
+            self.read_more();
+        }
+        self.bytes.drain(..count).collect()
+    }
+
+    /// Reads what comes, of which something must.
+    fn read_more(&mut self) {
+        assert!(self.read_some(), "the hub closed within an answer: {:?}", String::from_utf8_lossy(&self.bytes));
+    }
+
+    /// Reads what comes. False at the end of the connection.
+    fn read_some(&mut self) -> bool {
+        let mut buffer = [0; 65536];
+        let n = self.socket.read(&mut buffer).expect("something in time");
+        self.bytes.extend_from_slice(&buffer[..n]);
+        n > 0
     }
 
     pub fn response(&mut self) -> Response {

@@ -1,6 +1,6 @@
 //! A WebSocket client that looks at frames, and can send broken ones.
 
-use std::io::{Read, Write};
+use std::io::Write;
 
 use super::{Client, Response, TestHub};
 
@@ -140,12 +140,6 @@ impl WebSocket {
     }
 
     fn take(&mut self, count: usize) -> Vec<u8> {
-        while self.client.bytes.len() < count {
-            let mut buffer = [0; 65536];
-            let n = self.client.socket.read(&mut buffer).expect("a frame in time");
-            assert!(n > 0, "the hub closed within a frame: {:?}", self.client.bytes);
-            self.client.bytes.extend_from_slice(&buffer[..n]);
-        }
-        self.client.bytes.drain(..count).collect()
+        self.client.take(count)
     }
 }
