@@ -98,7 +98,8 @@ pub(crate) struct Subscribe<'a> {
     pub(crate) channels: &'a [Wanted],
     /// What it has seen; `None`: it starts with what comes next.
     pub(crate) after: Option<Position>,
-    /// The publisher's id of the last message it has seen; goes before `after` where it is known.
+    /// The id of the last event it has seen; goes before `after` where it is known. A browser that comes back to an event
+    /// stream sends it beside the position that still stands in the stream's address.
     pub(crate) event_id: Option<&'a str>,
     /// `authorized_channels_only`
     pub(crate) authorized_only: bool,
@@ -1013,14 +1014,14 @@ impl State {
                 |entry: &Entry| self.log.read(entry.address).is_some_and(|record| record.event_id == Some(event_id));
             history.after(Position::START).find(is).map(|entry| entry.position)
         });
-        match (named.min(), subscribe.after) {
-            (Some(named), after) => (Some(after.map_or(named, |after| after.min(named))), false),
-            (None, Some(after)) => (Some(after), false),
-            // Messages without an id of their own are known to event streams by their position.
-            (None, None) => match event_id.parse() {
-                Ok(position) => (Some(position), false),
-                Err(InvalidPosition) => (Some(Position::START), true),
-            },
+        if let Some(named) = named.min() {
+            return (Some(named), false);
+        }
+        // Messages without an id of their own are known to event streams by their position.
+        match (event_id.parse(), subscribe.after) {
+            (Ok(position), _) => (Some(position), false),
+            (Err(InvalidPosition), Some(after)) => (Some(after), false),
+            (Err(InvalidPosition), None) => (Some(Position::START), true),
         }
     }
 

@@ -210,19 +210,22 @@ fn subscribe(
     request: &Request<'_>,
 ) -> Result<Outcome, Reply> {
     let location = &config.locations[usize::from(form.location)];
-    let channels = channels(location, config, request)?;
+    let mut channels = channels(location, config, request)?;
     if channels.is_empty() {
         return Err(Reply::refusal(400, "No channel id provided."));
     }
     let position = position(request)?;
-    // A browser reconnects an event stream with the arguments of its first request: what it says of itself is newer.
+    // A browser opens an event stream again at the address of its first request: what it says of itself is newer than any
+    // argument or backlog there.
     let own = request.header("last-event-id").filter(|id| form.layout == Layout::Events && !id.is_empty());
+    if own.is_some() {
+        channels.iter_mut().for_each(|wanted| wanted.backlog = 0);
+    }
     let event_id = own.map(Cow::Borrowed).or_else(|| value(&location.last_event_id, "last-event-id", request));
-    let event_id = event_id.as_deref().filter(|_| position.is_none()).map(String::from_utf8_lossy);
-    let last_received = || if own.is_some() { None } else { last_received(location, request) };
+    let event_id = event_id.as_deref().map(String::from_utf8_lossy);
     let subscribe = Subscribe {
         channels: &channels,
-        after: position.or_else(last_received),
+        after: position.or_else(|| last_received(location, request)),
         event_id: event_id.as_deref().filter(|id| !id.is_empty()),
         authorized_only: location.authorized_channels_only == Authorization::On,
         most_wildcards: location.wildcard_channel_max_qtd,
