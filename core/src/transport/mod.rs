@@ -316,9 +316,9 @@ fn value<'a>(variable: &Option<Variable>, header: &str, request: &Request<'a>) -
     argument.or_else(|| request.header(header).map(Cow::Borrowed))
 }
 
-/// A date in one of the three forms of HTTP.
+/// A date in one of the three forms of HTTP. In an argument its spaces may have become plus signs, as forms have them.
 fn parse_time(text: &[u8]) -> Option<u32> {
-    let date = httpdate::parse_http_date(std::str::from_utf8(text).ok()?).ok()?;
+    let date = httpdate::parse_http_date(&std::str::from_utf8(text).ok()?.replace('+', " ")).ok()?;
     let seconds = date.duration_since(UNIX_EPOCH).ok()?.as_secs();
     Some(u32::try_from(seconds).unwrap_or(u32::MAX))
 }
