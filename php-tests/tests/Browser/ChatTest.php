@@ -6,11 +6,9 @@ namespace Push\Tests\Browser;
 
 use PHPUnit\Framework\TestCase;
 use Push\Tests\Support\Browser;
-use Push\Tests\Support\Directory;
+use Push\Tests\Support\ChromeDriver;
 use Push\Tests\Support\Example;
 use Push\Tests\Support\Machine;
-use Push\Tests\Support\Program;
-use Push\Tests\Support\Wait;
 use RuntimeException;
 
 /** People chat through the example: real browsers, nginx, php-fpm and hub. */
@@ -20,8 +18,7 @@ final class ChatTest extends TestCase
     private const LIVE = "document.querySelector('#state.live')";
 
     private static Example $example;
-    private static Program $driver;
-    private static string $address;
+    private static ChromeDriver $driver;
 
     /** @var list<Browser> */
     private array $browsers = [];
@@ -29,9 +26,7 @@ final class ChatTest extends TestCase
     public static function setUpBeforeClass(): void
     {
         self::$example = Example::start();
-        self::$driver = Program::start(['chromedriver', '--port=0'], Directory::make('chromedriver') . '/output');
-        $port = Wait::until(static fn (): ?string => preg_match('~successfully on port (\d+)~', self::$driver->output(), $match) ? $match[1] : null, 'chromedriver listens');
-        self::$address = "http://127.0.0.1:$port";
+        self::$driver = ChromeDriver::start();
     }
 
     public static function tearDownAfterClass(): void
@@ -60,10 +55,10 @@ final class ChatTest extends TestCase
         $this->expect($ben, ['The tomatoes are ripe.', "Who wants some?\nThere are many."]);
         $this->say($ben, 'I do! <img src=x onerror="document.title=1"> & thanks 🍅');
         $this->expect($ann, ['The tomatoes are ripe.', "Who wants some?\nThere are many.", 'I do! <img src=x onerror="document.title=1"> & thanks 🍅']);
-        $this->shoot($ann, 'room');
+        $ann->screenshot('room');
 
         $cleo->until("document.querySelector('#rooms .unread')?.firstChild.data === '3'", 'three unread messages');
-        $this->shoot($cleo, 'unread');
+        $cleo->screenshot('unread');
 
         $this->select($ann, 'Ben');
         $this->say($ann, 'Come at six.');
@@ -71,9 +66,9 @@ final class ChatTest extends TestCase
         $this->expect($ben, ['Come at six.']);
         $this->say($ben, 'Six it is.');
         $this->expect($ann, ['Come at six.', 'Six it is.']);
-        $this->shoot($ben, 'private');
+        $ben->screenshot('private');
         $ben->dark(true);
-        $this->shoot($ben, 'private-dark');
+        $ben->screenshot('private-dark');
 
         // Cleo has heard all that was for her when a later message is there; and her history has nothing of theirs.
         $this->select($cleo, 'Garden');
@@ -85,9 +80,9 @@ final class ChatTest extends TestCase
         $this->assertStringNotContainsString('Six it is.', $history);
 
         $cleo->size(390, 780, true);
-        $this->shoot($cleo, 'phone');
+        $cleo->screenshot('phone');
         $cleo->click('#back');
-        $this->shoot($cleo, 'phone-list');
+        $cleo->screenshot('phone-list');
         foreach ($this->browsers as $browser) {
             $this->assertSame([], $browser->errors());
         }
@@ -125,7 +120,7 @@ final class ChatTest extends TestCase
 
         $ben->offline(true);
         $ben->until("document.querySelector('#state.offline')", 'the page says that it is offline');
-        $this->shoot($ben, 'offline');
+        $ben->screenshot('offline');
         foreach (range(1, 30) as $number) {
             $this->say($ann, "message $number");
         }
@@ -217,12 +212,12 @@ final class ChatTest extends TestCase
 
     private function browser(string $nick): Browser
     {
-        $browser = new Browser(self::$address, Directory::make('browser'));
+        $browser = self::$driver->browser();
         $this->browsers[] = $browser;
         $browser->open(self::$example->url);
         $browser->until("!document.querySelector('#door').hidden", 'the door');
         if ($nick === 'Ann') {
-            $this->shoot($browser, 'door');
+            $browser->screenshot('door');
         }
         // The page asks who it is, and the console tells of the 401. From here on it should be silent.
         $browser->errors();
@@ -272,14 +267,6 @@ final class ChatTest extends TestCase
             // Below is said what is different.
         }
         $this->assertSame($texts, $this->texts($browser));
-    }
-
-    private function shoot(Browser $browser, string $name): void
-    {
-        $directory = getenv('PUSH_SCREENSHOTS');
-        if ($directory !== false) {
-            $browser->screenshot("$directory/$name.png");
-        }
     }
 
     private function signIn(string $nick): string

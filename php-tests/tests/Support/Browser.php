@@ -101,9 +101,13 @@ final class Browser
         ]);
     }
 
-    public function screenshot(string $path): void
+    /** What it shows, kept as an image where PUSH_SCREENSHOTS names a directory. */
+    public function screenshot(string $name): void
     {
-        file_put_contents($path, base64_decode($this->command('GET', '/screenshot'), true));
+        $directory = getenv('PUSH_SCREENSHOTS');
+        if ($directory !== false) {
+            file_put_contents("$directory/$name.png", base64_decode($this->command('GET', '/screenshot'), true));
+        }
     }
 
     /** What the page wrote to its console as errors since the last call. */

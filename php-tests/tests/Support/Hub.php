@@ -12,7 +12,7 @@ final class Hub
     private static ?self $shared = null;
 
     private function __construct(
-        private readonly Program $process,
+        private Program $process,
         public readonly string $directory,
         public readonly string $socket,
         public readonly string $address,
@@ -42,22 +42,39 @@ final class Hub
             user = "$user"
             $toml
             TOML);
-        $process = Program::start([getenv('PUSH_HUB'), '--config', "$directory/push.toml"], "$directory/log");
-        $hub = new self($process, $directory, $socket, $address);
-        Wait::until(function () use ($hub): bool {
-            if ($hub->process->exitCode() !== null) {
-                throw new RuntimeException("the hub ended at its start:\n" . $hub->log());
+        $hub = new self(self::run($directory), $directory, $socket, $address);
+        $hub->listens();
+
+        return $hub;
+    }
+
+    private static function run(string $directory): Program
+    {
+        return Program::start([getenv('PUSH_HUB'), '--config', "$directory/push.toml"], "$directory/log");
+    }
+
+    private function listens(): void
+    {
+        Wait::until(function (): bool {
+            if ($this->process->exitCode() !== null) {
+                throw new RuntimeException("the hub ended at its start:\n" . $this->log());
             }
-            $connection = @stream_socket_client("tcp://{$hub->address}");
-            $connected = $connection !== false && file_exists($hub->socket);
+            $connection = @stream_socket_client("tcp://{$this->address}");
+            $connected = $connection !== false && file_exists($this->socket);
             if ($connection !== false) {
                 fclose($connection);
             }
 
             return $connected;
-        }, "the hub listens at {$hub->address}");
+        }, "the hub listens at {$this->address}");
+    }
 
-        return $hub;
+    /** Ends it in order, and starts it anew on the same addresses. */
+    public function restart(): void
+    {
+        $this->stop();
+        $this->process = self::run($this->directory);
+        $this->listens();
     }
 
     /** The keeper's pid; push_status() has the hub's. */
