@@ -9,7 +9,6 @@ use Push\Tests\Support\ChromeDriver;
 use Push\Tests\Support\Hub;
 use Push\Tests\Support\Machine;
 use Push\Tests\Support\Nginx;
-use Push\Tests\Support\Php;
 
 /** The examples of docs/transports.md as they stand there, in a browser, behind nginx with the files of examples/nginx. */
 final class TransportsTest extends TestCase
@@ -103,7 +102,7 @@ final class TransportsTest extends TestCase
         [$channel] = $this->open('events');
         self::$page->add(self::manual('js', 'EventSource')[0]);
         self::$page->add('events.addEventListener("typing", ({ data }) => show({ text: `typing ${data}` }))');
-        $this->php("push_publish('$channel', 'Ann', event: 'typing'); push_publish('$channel', ['text' => 'after']);");
+        self::$hub->php("push_publish('$channel', 'Ann', event: 'typing'); push_publish('$channel', ['text' => 'after']);");
         self::assertSame(['typing Ann', 'after'], self::$page->shows(2));
     }
 
@@ -141,7 +140,7 @@ final class TransportsTest extends TestCase
         } finally {
             $other->browser->quit();
         }
-        $kept = $this->php("return array_map(fn (\$message) => json_decode(\$message->data)->text, push_history('$channel'));");
+        $kept = self::$hub->php("return array_map(fn (\$message) => json_decode(\$message->data)->text, push_history('$channel'));");
         self::assertSame(self::TEXTS, $kept);
     }
 
@@ -184,25 +183,16 @@ final class TransportsTest extends TestCase
     /** @return array{string, string} channel and position of a new page, which has both */
     private function open(string $title, ?string $origin = null): array
     {
-        [$channel, $position] = $this->php('return [create_channel(), push_position()];');
+        [$channel, $position] = self::$hub->php('return [create_channel(), push_position()];');
         self::$page->open('http://' . ($origin ?? self::$nginx->address), $title, compact('channel', 'position'));
         self::$page->browser->errors();
 
         return [$channel, $position];
     }
 
-    /** Publishes at the moment when the channel has as many subscribers. */
     private function publish(string $channel, array $texts, ?int $subscribers = null): void
     {
-        $texts = var_export($texts, true);
-        $wait = $subscribers === null ? '' : "Push\\Tests\\Support\\Wait::until(
-            fn () => push_channel_info('$channel')->subscribers === $subscribers, '$subscribers subscribers');";
-        self::assertTrue($this->php("$wait foreach ($texts as \$text) { push_publish('$channel', ['text' => \$text]); } return true;"));
-    }
-
-    private function php(string $code): mixed
-    {
-        return Php::run($code, ['push.socket' => self::$hub->socket]);
+        self::$hub->publish($channel, array_map(static fn (string $text): array => compact('text'), $texts), $subscribers);
     }
 
     /** @return list<string> the blocks of this language in the manual, or in one chapter of it */

@@ -77,6 +77,24 @@ final class Hub
         $this->listens();
     }
 
+    /** What this code returns, the body of a function, in a PHP whose calls go to this hub. */
+    public function php(string $code): mixed
+    {
+        return Php::run($code, ['push.socket' => $this->socket]);
+    }
+
+    /** Publishes each of $data, at the first moment when the channel has as many subscribers. */
+    public function publish(string $channel, array $data, ?int $subscribers = null): void
+    {
+        $wait = $subscribers === null ? '' : 'Push\\Tests\\Support\\Wait::until('
+            . "fn () => push_channel_info('$channel')->subscribers === $subscribers, '$channel has $subscribers subscribers');";
+        $published = $this->php($wait . 'return array_map(fn ($data) => push_publish(' . var_export($channel, true)
+            . ', $data)->id, ' . var_export($data, true) . ');');
+        if (!is_array($published)) {
+            throw new RuntimeException("not published: {$published->message}");
+        }
+    }
+
     /** The keeper's pid; push_status() has the hub's. */
     public function pid(): int
     {
