@@ -103,16 +103,20 @@ const WAYS: [PhpRow; 5] = [
 ];
 
 /// What a call of PHP takes above the same call without PHP (p50): arguments, result object, and reading the clock.
-const OWN: [(&str, Way, Way); 3] = [
-    ("`push_publish_async`", Way::PushPublishAsync, Way::ClientPublishAsync),
-    ("`push_publish`", Way::PushPublish, Way::ClientPublish),
-    ("`push_publish`, embedded", Way::EmbeddedPublish, Way::ClientEmbedded),
+const OWN: [(&str, Option<Kind>, Way, Way); 3] = [
+    ("`push_publish_async`", Some(Kind::Hub), Way::PushPublishAsync, Way::ClientPublishAsync),
+    ("`push_publish`", Some(Kind::Hub), Way::PushPublish, Way::ClientPublish),
+    ("`push_publish`, embedded", None, Way::EmbeddedPublish, Way::ClientEmbedded),
 ];
+/// How often they take turns in a repetition.
+const TURNS: usize = 9;
 const OWN_AT_MOST: f64 = 0.4;
 
 /// Batches, with the hub elsewhere and here, and how many messages a second they carry.
-const BATCHES: [(&str, Way); 2] =
-    [("`push_publish_many`, 1,000 messages", Way::PushPublishMany), ("the same, embedded", Way::EmbeddedPublishMany)];
+const BATCHES: [(&str, Option<Kind>, Way); 2] = [
+    ("`push_publish_many`, 1,000 messages", Some(Kind::Hub), Way::PushPublishMany),
+    ("the same, embedded", None, Way::EmbeddedPublishMany),
+];
 const MESSAGES_AT_LEAST: f64 = 500_000.0;
 
 /// One line of the file.
@@ -148,14 +152,19 @@ pub(crate) fn compare(repetitions: usize) -> Result<ExitCode> {
             }
         }
         let _awake = Awake::start()?;
-        let wire =
-            [Way::ClientPublishAsync, Way::ClientPublish, Way::PushPublishMany].map(|way| (way, Some(Kind::Hub)));
-        let here = [Way::ClientEmbedded, Way::EmbeddedPublishMany].map(|way| (way, None));
-        for (way, kind) in WAYS.iter().map(|(way, _, kind, _)| (*way, *kind)).chain(wire).chain(here) {
+        // What runs on one server of this kind, in this order.
+        let both = |way| vec![(way, Pace::Hot, 0), (way, Pace::Paced, 0)];
+        let in_turn = |php, client| {
+            (0..TURNS).flat_map(move |turn| [(php, Pace::InTurn, turn), (client, Pace::InTurn, turn)]).collect()
+        };
+        let mut runs: Vec<(_, Vec<_>)> = WAYS.iter().map(|(way, _, kind, _)| (*kind, both(*way))).collect();
+        runs.extend(OWN.map(|(_, kind, php, client)| (kind, in_turn(php, client))));
+        runs.extend(BATCHES.map(|(_, kind, way)| (kind, vec![(way, Pace::Hot, 0)])));
+        for (kind, runs) in runs {
             let server = kind.map(|kind| Server::start(kind, &hub)).transpose()?;
-            for &pace in way.paces() {
+            for (way, pace, turn) in runs {
                 eprintln!("{} of {repetitions}: {way:?}, {pace:?}", repetition + 1);
-                let figures = php::run(server.as_ref(), &extension, way, pace)?;
+                let figures = php::run(server.as_ref(), &extension, way, pace, turn)?;
                 write(&mut file, repetition, kind.map_or("none", Kind::name), &figures)?;
                 faults.add(figures.faults);
                 calls.push(figures);
@@ -210,29 +219,27 @@ fn php_table(calls: &[php::Figures]) -> String {
     for (way, name, _, goals) in &WAYS {
         table += &format!("\n| {name} |");
         for (at, pace) in [Pace::Hot, Pace::Paced].into_iter().enumerate() {
-            let of = |figure: fn(&php::Figures) -> f64| {
-                median(calls.iter().filter(|call| call.way == *way && call.pace == pace).map(figure).collect())
-            };
-            let p50 = of(|call| call.p50_us);
+            let median_of = |figure: fn(&php::Figures) -> f64| median(of(calls, *way, pace).map(figure).collect());
+            let p50 = median_of(|call| call.p50_us);
             let (goal, met) =
                 goals.map_or((String::new(), ""), |goals| (format!("≤ {}", goals[at]), mark(p50 <= goals[at])));
-            table += &format!(" {p50:.2} ({:.1}) | {goal} | {met} |", of(|call| call.p99_us));
+            table += &format!(" {p50:.2} ({:.1}) | {goal} | {met} |", median_of(|call| call.p99_us));
         }
     }
     table
 }
 
-/// The figures of one way when hot, in the order of the repetitions.
-fn hot(calls: &[php::Figures], way: Way) -> impl Iterator<Item = &php::Figures> {
-    calls.iter().filter(move |call| call.way == way && call.pace == Pace::Hot)
+/// The figures of one way, in the order in which they were taken.
+fn of(calls: &[php::Figures], way: Way, pace: Pace) -> impl Iterator<Item = &php::Figures> {
+    calls.iter().filter(move |call| call.way == way && call.pace == pace)
 }
 
 fn own_table(calls: &[php::Figures]) -> String {
     let mut table = String::from(
         "| call after call, p50 in µs | from PHP | the client without PHP | what PHP adds | goal | |\n|---|---:|---:|---:|---|---|",
     );
-    for (name, php, client) in OWN {
-        let p50 = |way| hot(calls, way).map(|call| call.p50_us).collect::<Vec<_>>();
+    for (name, _, php, client) in OWN {
+        let p50 = |way| of(calls, way, Pace::InTurn).map(|call| call.p50_us).collect::<Vec<_>>();
         let (php, client) = (p50(php), p50(client));
         let own = median(php.iter().zip(&client).map(|(php, client)| php - client).collect());
         let met = mark(own <= OWN_AT_MOST);
@@ -244,8 +251,9 @@ fn own_table(calls: &[php::Figures]) -> String {
 
 fn batch_table(calls: &[php::Figures]) -> String {
     let mut table = String::from("| 100 bytes each | messages/s | goal | |\n|---|---:|---|---|");
-    for (name, way) in BATCHES {
-        let rate = median(hot(calls, way).map(|call| f64::from(way.messages()) * 1e6 / call.p50_us).collect());
+    for (name, _, way) in BATCHES {
+        let rate =
+            median(of(calls, way, Pace::Hot).map(|call| f64::from(way.messages()) * 1e6 / call.p50_us).collect());
         let (met, goal) = (mark(rate >= MESSAGES_AT_LEAST), number(MESSAGES_AT_LEAST, 0));
         table += &format!("\n| {name} | {} | ≥ {goal} | {met} |", number(rate, 0));
     }

@@ -43,6 +43,8 @@ pub(crate) enum Pace {
     Hot,
     /// One call every 0.5 ms: the server sleeps at each.
     Paced,
+    /// Call after call, some thousand of them, in turn with another way: for the difference of both.
+    InTurn,
 }
 
 impl Way {
@@ -64,20 +66,11 @@ impl Way {
         if matches!(self, Way::PushPublishMany | Way::EmbeddedPublishMany) { 1_000 } else { 1 }
     }
 
-    /// Nobody needs a batch when the hub sleeps, and what PHP adds to a call is seen when nothing has to be woken.
-    pub(crate) fn paces(self) -> &'static [Pace] {
-        match self {
-            Way::PushPublishAsync | Way::PushPublish | Way::EmbeddedPublish | Way::Curl | Way::Pipe => {
-                &[Pace::Hot, Pace::Paced]
-            }
-            _ => &[Pace::Hot],
-        }
-    }
-
     /// About two seconds of work.
     fn calls(self, pace: Pace) -> u32 {
         match (pace, self) {
             (Pace::Paced, _) => 4_000,
+            (Pace::InTurn, _) => 10_000,
             (Pace::Hot, Way::PushPublishAsync | Way::ClientPublishAsync) => 500_000,
             (Pace::Hot, Way::EmbeddedPublish | Way::ClientEmbedded) => 500_000,
             (Pace::Hot, Way::PushPublish | Way::ClientPublish) => 100_000,
@@ -108,11 +101,11 @@ pub(crate) struct Figures {
     pub(crate) faults: Faults,
 }
 
-/// Publishes to `server`; `extension` is the file of the extension.
-pub(crate) fn run(server: Option<&Server>, extension: &Path, way: Way, pace: Pace) -> Result<Figures> {
+/// Publishes to `server`; `extension` is the file of the extension, `turn` counts the runs of this way and pace.
+pub(crate) fn run(server: Option<&Server>, extension: &Path, way: Way, pace: Pace, turn: usize) -> Result<Figures> {
     let calls = way.calls(pace);
-    let pace_name = if pace == Pace::Hot { "hot" } else { "paced" };
-    let channel = format!("php-{pace_name}");
+    let pace_name = if pace == Pace::Paced { "paced" } else { "hot" };
+    let channel = format!("{way:?}-{pace:?}-{turn}");
     let client = matches!(way, Way::ClientPublishAsync | Way::ClientPublish | Way::ClientEmbedded);
     let Measured { p50_us, p99_us, calls_per_second } = if client {
         client::run(server, way, calls, &channel)?
