@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
 use push_core::client::{Client as Caller, Options};
@@ -164,6 +164,25 @@ fn both_paths_are_fixed_and_private() {
         assert_eq!(ask(&mut client, &format!("GET {path}/")).status, 404);
         assert_eq!(ask(&mut hub.connect(), &format!("GET {path}")).status, 404, "not for the public");
     }
+}
+
+#[test]
+fn the_manual_names_every_metric_and_no_other() {
+    let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/deployment.md");
+    let manual = std::fs::read_to_string(manual).expect("the manual");
+    let rows = manual.lines().filter(|line| line.starts_with("| `push_"));
+    let cells = rows.filter_map(|row| row.split('|').nth(1));
+    let named: BTreeSet<&str> =
+        cells.flat_map(|cell| cell.split('`')).filter(|text| text.starts_with("push_")).collect();
+    let named: BTreeSet<&str> = named.into_iter().map(|name| name.trim_end_matches("{transport}")).collect();
+    let shown = metrics(&hub(&[]));
+    let parts = ["_bucket", "_sum", "_count"];
+    let shown: BTreeSet<&str> = shown
+        .keys()
+        .map(|sample| sample.split('{').next().unwrap_or_default())
+        .map(|name| parts.iter().find_map(|part| name.strip_suffix(part)).unwrap_or(name))
+        .collect();
+    assert_eq!(named, shown);
 }
 
 #[test]
