@@ -197,7 +197,8 @@ fn is_encoded(bytes: &[u8]) -> bool {
         && percent_decode(bytes).decode_utf8().is_ok()
 }
 
-/// Appends the message as an event stream has it: the template once for each line of the text.
+/// Appends the message as an event stream has it: the template once for each line of the text, or once where the form of
+/// the text in it has no lines.
 fn append_event(out: &mut Vec<u8>, location: &Location, item: &Item<'_>) {
     if item.id > 0 {
         match item.event_id {
@@ -209,14 +210,20 @@ fn append_event(out: &mut Vec<u8>, location: &Location, item: &Item<'_>) {
     if let Some(event) = item.event {
         writeln!(out, "event: {event}").expect("writing to memory");
     }
-    let own_field = location.message_template.source().starts_with("data: ");
+    let template = &location.message_template;
+    let own_field = template.source().starts_with("data: ");
     let mut laid_out = Vec::new();
-    for line in lines(item.payload) {
+    let mut append = |text: &[u8]| {
         laid_out.clear();
-        append_text(&mut laid_out, &location.message_template, item, line);
+        append_text(&mut laid_out, template, item, text);
         for (at, line) in lines(&laid_out).enumerate() {
             append_line(out, if own_field && at == 0 { b"" } else { b"data: " }, line);
         }
+    };
+    let has_no_lines = |part: &Part| matches!(part, Part::Text(Escape::Json | Escape::Uri | Escape::UriOnce));
+    match template.parts().iter().any(has_no_lines) {
+        true => append(item.payload),
+        false => lines(item.payload).for_each(append),
     }
     out.push(b'\n');
 }
@@ -290,6 +297,8 @@ mod tests {
         assert_eq!(event(&config, b""), "id: e1\nevent: kind\ndata: \n\n");
         config.set("message_template", "data: [~text~]").expect("a template");
         assert_eq!(event(&config, b"a\nb"), "id: e1\nevent: kind\ndata: [a]\ndata: [b]\n\n");
+        config.set("message_template", r#"["~text-json~"]"#).expect("a template");
+        assert_eq!(event(&config, b"a\nb"), "id: e1\nevent: kind\ndata: [\"a\\nb\"]\n\n");
         config.set("message_template", "<\n~text~").expect("a template");
         assert_eq!(event(&config, b"a"), "id: e1\nevent: kind\ndata: <\ndata: a\n\n");
     }
