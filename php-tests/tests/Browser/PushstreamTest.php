@@ -125,6 +125,8 @@ final class PushstreamTest extends TestCase
             $page = $this->page("$name-$person", compact('channel', 'settings'));
             $page->add(file_get_contents(getenv('PUSHSTREAM_JS')));
             $page->add(<<<'JS'
+                // The first client of a page cannot stream: it sends its number, 0, as nothing.
+                new PushStream();
                 const stream = new PushStream({
                   host: location.hostname, port: location.port, timeout: 3000, reconnectOnTimeoutInterval: 300, ...settings,
                 });
