@@ -114,6 +114,13 @@ final class WebTest extends TestCase
         self::assertSame('base64', $messages[2]['encoding']);
     }
 
+    public function testAChannelWithTheNameOfAScriptIsNone(): void
+    {
+        self::page("return push_publish('notes.php', 'not run');");
+        $answer = Subscriber::get(self::$nginx->address, '/sub/notes.php?position=0.0');
+        self::assertSame([200, 'not run'], [$answer->status, $answer->body]);
+    }
+
     public function testAChannelThatNobodyMadeIsRefused(): void
     {
         self::assertSame(403, Subscriber::get(self::$nginx->address, '/sub/nobody-made-this')->status);
