@@ -236,14 +236,14 @@ fn of(calls: &[php::Figures], way: Way, pace: Pace) -> impl Iterator<Item = &php
 
 fn own_table(calls: &[php::Figures]) -> String {
     let mut table = String::from(
-        "| call after call, p50 in µs | from PHP | the client without PHP | what PHP adds | goal | |\n|---|---:|---:|---:|---|---|",
+        "| call after call, least p50 in µs | from PHP | the client without PHP | what PHP adds | goal | |\n|---|---:|---:|---:|---|---|",
     );
     for (name, _, php, client) in OWN {
-        let p50 = |way| of(calls, way, Pace::InTurn).map(|call| call.p50_us).collect::<Vec<_>>();
-        let (php, client) = (p50(php), p50(client));
-        let own = median(php.iter().zip(&client).map(|(php, client)| php - client).collect());
+        // The least: what disturbs a run, such as a hub on the other core or on this one, only adds to it.
+        let least = |way| of(calls, way, Pace::InTurn).map(|call| call.p50_us).fold(f64::INFINITY, f64::min);
+        let (php, client) = (least(php), least(client));
+        let own = php - client;
         let met = mark(own <= OWN_AT_MOST);
-        let (php, client) = (median(php), median(client));
         table += &format!("\n| {name} | {php:.2} | {client:.2} | {own:.2} | ≤ {OWN_AT_MOST} | {met} |");
     }
     table
