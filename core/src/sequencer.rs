@@ -116,8 +116,8 @@ pub(crate) enum Seat {
     Never,
     /// It is answered at once if it missed something.
     IfNothingMissed,
-    /// It stays, whatever it missed.
-    Always,
+    /// It stays, whatever it missed, and gets so many bytes of that at first.
+    Always(usize),
 }
 
 /// Ids of a subscription's channels, in path order.
@@ -1030,6 +1030,11 @@ impl State {
         let mut gap = unknown || after.is_some_and(|after| after > self.head);
         let mut entries: Vec<(Entry, &ChannelName)> = Vec::new();
         let mut backlog = false;
+        // A backlog cannot be asked for again, so that one that is cut is a gap.
+        let limit = match subscribe.seat {
+            Seat::Always(bytes) if subscribe.channels.iter().all(|wanted| wanted.backlog == 0) => bytes.min(ANSWER),
+            _ => ANSWER,
+        };
         for (wanted, id) in subscribe.channels.iter().zip(found) {
             let channel = id.and_then(|id| self.channels.get(id));
             if wanted.backlog > 0 {
@@ -1041,16 +1046,17 @@ impl State {
                 match channel {
                     Some(channel) => {
                         gap |= !channel.history.complete_after(after);
-                        entries.extend(self.stored_after(channel, after, ANSWER).map(|entry| (entry, &wanted.name)));
+                        entries.extend(self.stored_after(channel, after, limit).map(|entry| (entry, &wanted.name)));
                     }
                     None => gap |= !History::new(self.watermark).complete_after(after),
                 }
             }
         }
-        self.batch(entries, gap, backlog, ANSWER)
+        self.batch(entries, gap, backlog, limit)
     }
 
     fn read_on(&self, seats: &[ChannelId], after: Position, bytes: usize) -> Batch {
+        let bytes = bytes.min(ANSWER);
         let channels = seats.iter().filter_map(|id| self.channels.get(*id));
         let (mut gap, mut entries) = (false, Vec::new());
         for channel in channels {

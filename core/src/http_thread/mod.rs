@@ -573,7 +573,13 @@ impl HttpThread {
                     State::Streaming(_) => self.on_stream_deadline(key),
                     // Its request has come in time, and this thread is late.
                     State::Idle if connection.queued => self.set_deadline(key, Some(self.config.header_timeout)),
-                    State::Idle | State::Sending(_) | State::Lingering { .. } => self.close(key),
+                    State::Sending(ref mut sending) => {
+                        // The kernel tells only of much room: who takes little, but takes it, is seen here.
+                        sending.output.unblock();
+                        let (progress, moved) = self.connections.send_rest(key);
+                        if moved { self.proceed(key, progress, true) } else { self.close(key) }
+                    }
+                    State::Idle | State::Lingering { .. } => self.close(key),
                 }
             }
         }

@@ -195,7 +195,13 @@ impl HttpThread {
         if stream.ends <= now {
             return self.end_stream(key);
         }
-        if stream.output.is_blocked() || stream.pinged {
+        if stream.output.is_blocked() {
+            // The kernel tells only of much room: who takes little, but takes it, is seen here.
+            stream.output.unblock();
+            let (progress, moved) = self.connections.write(key);
+            return if moved { self.proceed_stream(key, progress, true) } else { self.close(key) };
+        }
+        if stream.pinged {
             return self.close(key);
         }
         // What it is owed is not put out yet, so that only its own position is sure.
@@ -368,19 +374,22 @@ impl HttpThread {
     fn write_stream(&mut self, key: Key) {
         let Some((stream, _)) = self.stream(key) else { return };
         let was_blocked = stream.output.is_blocked();
-        match self.connections.write(key) {
-            (Progress::Over, _) => self.close(key),
-            (Progress::Ready, _) => {
+        let (progress, moved) = self.connections.write(key);
+        self.proceed_stream(key, progress, moved || !was_blocked);
+    }
+
+    /// Does what follows from the progress of writing. `moved`: the client has taken some of it, or was not to take any.
+    fn proceed_stream(&mut self, key: Key, progress: Progress, moved: bool) {
+        match progress {
+            Progress::Over => self.close(key),
+            Progress::Ready => {
                 if self.stream(key).is_some_and(|(stream, _)| stream.behind) {
                     self.queue(key);
                 }
                 self.set_stream_deadline(key);
             }
-            (Progress::Blocked, moved) => {
-                if moved || !was_blocked {
-                    self.set_stream_deadline(key);
-                }
-            }
+            Progress::Blocked if moved => self.set_stream_deadline(key),
+            Progress::Blocked => {}
         }
     }
 

@@ -233,7 +233,7 @@ fn subscribe(
         seat: match form.mode {
             Mode::Polling => Seat::Never,
             Mode::LongPolling => Seat::IfNothingMissed,
-            Mode::Streaming | Mode::EventSource | Mode::WebSocket => Seat::Always,
+            Mode::Streaming | Mode::EventSource | Mode::WebSocket => Seat::Always(config.client_buffer as usize),
         },
     };
     match engine.resume_or_wait(thread, subscribe) {
