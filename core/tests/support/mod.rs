@@ -1,6 +1,7 @@
 //! A hub inside the test, and clients that look at bytes.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
+pub mod slow;
 pub mod stream;
 pub mod websocket;
 
@@ -67,6 +68,15 @@ pub fn hub_with(settings: &[(&str, &str)], locations: Option<&str>) -> TestHub {
 impl TestHub {
     pub fn connect(&self) -> Client {
         Client::new(self.public)
+    }
+
+    /// A client for which the kernel keeps hardly anything: what it does not read stays with the hub.
+    pub fn connect_narrow(&self) -> Client {
+        let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+        let socket = socket.expect("a socket");
+        rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 4096).expect("a socket");
+        rustix::net::connect(&socket, &self.public).expect("the hub accepts");
+        Client::from(TcpStream::from(socket))
     }
 
     pub fn connect_admin(&self) -> Client {
@@ -188,12 +198,22 @@ impl Response {
     }
 }
 
-impl Client {
-    pub fn new(address: SocketAddr) -> Self {
-        let socket = TcpStream::connect(address).expect("the hub accepts");
+impl From<TcpStream> for Client {
+    fn from(socket: TcpStream) -> Self {
         socket.set_nodelay(true).expect("a socket");
         socket.set_read_timeout(Some(DEADLINE)).expect("a socket");
         Self { socket, bytes: Vec::new() }
+    }
+}
+
+impl Client {
+    pub fn new(address: SocketAddr) -> Self {
+        TcpStream::connect(address).expect("the hub accepts").into()
+    }
+
+    /// From now on it reads as fast as others.
+    pub fn widen(&self) {
+        rustix::net::sockopt::set_socket_recv_buffer_size(&self.socket, 4 << 20).expect("a socket");
     }
 
     pub fn send(&mut self, text: &str) {

@@ -92,6 +92,28 @@ impl Stream {
         self.body.drain(..text.len());
     }
 
+    /// The next bytes have to be these, and then line ends, at least one and all that have come with them. How many
+    /// bytes it was.
+    pub fn padded(&mut self, text: &str) -> usize {
+        self.expect(text);
+        let mut count = text.len();
+        self.expect("\r\n");
+        count += 2;
+        while self.body.starts_with(b"\r\n") {
+            self.expect("\r\n");
+            count += 2;
+        }
+        count
+    }
+
+    /// The next byte of the body.
+    pub fn byte(&mut self) -> char {
+        while self.body.is_empty() {
+            assert!(self.read_more(), "the stream ended");
+        }
+        self.body.remove(0).into()
+    }
+
     /// The next bytes of the body up to this one and with it.
     pub fn until(&mut self, last: u8) -> Vec<u8> {
         let mut from = 0;
@@ -102,6 +124,16 @@ impl Stream {
             from = self.body.len();
             assert!(self.read_more(), "the stream ended: {:?}", String::from_utf8_lossy(&self.body));
         }
+    }
+
+    /// The same; none at the end of the body, where nothing may be left.
+    pub fn until_end_or(&mut self, last: u8) -> Option<Vec<u8>> {
+        while self.body.is_empty() {
+            if !self.read_more() {
+                return None;
+            }
+        }
+        Some(self.until(last))
     }
 
     /// The next line, without its end.

@@ -72,15 +72,19 @@ impl TestHub {
 
     /// The same with further headers, and with the answer to the handshake.
     pub fn websocket_with(&self, path: &str, headers: &str) -> (Response, WebSocket) {
-        let mut client = self.connect();
-        client.send(&handshake(path, headers));
-        let answer = client.response();
-        assert_eq!((answer.status, answer.header("Sec-WebSocket-Accept")), (101, Some(ACCEPT)), "{answer:?}");
-        (answer, WebSocket { client })
+        WebSocket::open(self.connect(), path, headers)
     }
 }
 
 impl WebSocket {
+    /// Opens one over this connection.
+    pub fn open(mut client: Client, path: &str, headers: &str) -> (Response, Self) {
+        client.send(&handshake(path, headers));
+        let answer = client.response();
+        assert_eq!((answer.status, answer.header("Sec-WebSocket-Accept")), (101, Some(ACCEPT)), "{answer:?}");
+        (answer, Self { client })
+    }
+
     /// Sends bytes as they are.
     pub fn send_bytes(&mut self, bytes: &[u8]) {
         self.client.socket.write_all(bytes).expect("the hub reads");

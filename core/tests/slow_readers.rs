@@ -1,0 +1,187 @@
+//! Readers that do not read: what they get in the end, and how they end.
+
+mod support;
+
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use support::slow::{MUCH, Reader, message, narrow_events, narrow_stream, narrow_websocket, publish};
+use support::stream::Stream;
+use support::{Client, hub};
+
+#[test]
+fn a_reader_that_stops_gets_its_own_bytes_in_order_and_all_of_them() {
+    let settings =
+        [("max_messages_stored_per_channel", "none"), ("ping_message_interval", "1s"), ("message_template", "~text~")];
+    let hub = hub(&settings);
+    let mut stream = narrow_stream(&hub, "/stream/a/b");
+    let mut events = narrow_events(&hub, "/ev/a/b");
+    let mut socket = narrow_websocket(&hub, "/ws/a/b");
+    let mut other = hub.stream("/stream/other");
+    hub.wait_for_subscribers("a", 3);
+    let count = MUCH / 40_000;
+    let texts = |number: usize| (message('a', number, 30_000), message('b', number, 10_000));
+    let reads = std::thread::spawn(move || {
+        other.expect_all((0..16 << 20 >> 14).map(|number| message('o', number, 1 << 14)));
+    });
+    for number in 0..count {
+        let (a, b) = texts(number);
+        publish(&hub, "a", a.as_bytes());
+        publish(&hub, "b", b.as_bytes());
+    }
+    // 16 MB go to others meanwhile, whose reader does not wait.
+    for number in 0..16 << 20 >> 14 {
+        publish(&hub, "other", message('o', number, 1 << 14).as_bytes());
+    }
+    reads.join().expect("the other reader gets everything");
+    let all = || (0..count).flat_map(|number| [texts(number).0, texts(number).1]);
+    stream.expect_all(all());
+    events.expect_all(all());
+    socket.expect_all(all());
+    // And they are live again.
+    publish(&hub, "a", b"end\n");
+    assert_eq!([stream.next_line(), events.next_line(), socket.next_line()], ["end", "end", "end"]);
+}
+
+#[test]
+fn a_reader_beyond_the_history_is_told_of_the_gap() {
+    let settings =
+        [("max_messages_stored_per_channel", "3"), ("gap_message_text", "lost\n"), ("message_template", "~text~")];
+    let hub = hub(&settings);
+    let (mut stream, mut events, mut socket) =
+        (narrow_stream(&hub, "/stream/a"), narrow_events(&hub, "/ev/a"), narrow_websocket(&hub, "/ws/a"));
+    hub.wait_for_subscribers("a", 3);
+    let count = MUCH / 30_000;
+    for number in 0..count {
+        publish(&hub, "a", message('a', number, 30_000).as_bytes());
+    }
+    let number = |line: &str| line[1..line.find(':').expect("a number")].parse::<usize>().expect("a number");
+    // A first part without a hole, the gap, and the last messages that the channel kept.
+    let check = |mut next: Box<dyn FnMut() -> String + '_>| {
+        let mut expected = 0;
+        let line = loop {
+            let line = next();
+            if !line.starts_with('a') {
+                break line;
+            }
+            assert_eq!(number(&line), expected);
+            expected += 1;
+        };
+        assert_eq!(line, "lost");
+        let mut at = number(&next());
+        assert!(at >= count - 3 && at > expected, "{at} after {expected}");
+        while at < count - 1 {
+            let following = number(&next());
+            assert_eq!(following, at + 1);
+            at = following;
+        }
+    };
+    check(Box::new(|| stream.next_line()));
+    check(Box::new(|| {
+        let event = events.event();
+        assert_eq!(event.kind == "push.gap", event.data.starts_with("lost"));
+        event.data.trim_end().to_owned()
+    }));
+    check(Box::new(|| socket.next_line()));
+}
+
+#[test]
+fn a_stream_that_cannot_say_a_gap_ends_and_its_reader_resumes_with_one() {
+    let hub = hub(&[("max_messages_stored_per_channel", "3")]);
+    let mut stream = narrow_stream(&hub, "/stream/a");
+    hub.wait_for_subscribers("a", 1);
+    let count = MUCH / 30_000;
+    for number in 0..count {
+        publish(&hub, "a", message('a', number, 30_000).as_bytes());
+    }
+    let mut whole = 0;
+    loop {
+        let line = stream.until_end_or(b'\n');
+        match line {
+            Some(line) => assert_eq!(line, message('a', whole, 30_000).into_bytes()),
+            None => break,
+        }
+        whole += 1;
+    }
+    assert!(whole < count);
+    hub.wait_for_subscribers("a", 0);
+}
+
+#[test]
+fn a_reader_that_takes_nothing_for_the_send_timeout_is_closed() {
+    let hub = hub(&[("send_timeout", "1s"), ("ping_message_interval", "none")]);
+    let stopped = [
+        narrow_stream(&hub, "/stream/a").client,
+        narrow_events(&hub, "/ev/a").stream.client,
+        narrow_websocket(&hub, "/ws/a").client,
+    ];
+    let mut reads = hub.stream("/stream/a");
+    hub.wait_for_subscribers("a", 4);
+    let reader = std::thread::spawn(move || {
+        reads.expect_all((0..MUCH / 30_000).map(|number| message('a', number, 30_000)));
+        reads
+    });
+    let start = Instant::now();
+    for number in 0..MUCH / 30_000 {
+        publish(&hub, "a", message('a', number, 30_000).as_bytes());
+    }
+    let reads = reader.join().expect("the reader gets all");
+    // Only the one who reads is left.
+    hub.wait_for_subscribers("a", 1);
+    assert!(start.elapsed() > Duration::from_millis(900), "{:?}", start.elapsed());
+    drop(reads);
+    for mut client in stopped {
+        ends(&mut client);
+    }
+}
+
+/// The connection is closed, whatever came before.
+fn ends(client: &mut Client) {
+    let mut buffer = vec![0; 1 << 20];
+    while let Ok(1..) = client.socket.read(&mut buffer) {}
+    client.socket.set_nonblocking(true).expect("a socket");
+    let end = client.socket.read(&mut buffer);
+    assert!(!end.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock), "{end:?}");
+}
+
+#[test]
+fn a_reader_that_takes_little_but_steadily_is_kept() {
+    let hub =
+        hub(&[("send_timeout", "1s"), ("ping_message_interval", "none"), ("max_messages_stored_per_channel", "none")]);
+    let mut stream = hub.stream("/stream/a");
+    hub.wait_for_subscribers("a", 1);
+    let count = MUCH / 30_000;
+    for number in 0..count {
+        publish(&hub, "a", message('a', number, 30_000).as_bytes());
+    }
+    let start = Instant::now();
+    // Some of it every now and then, for longer than the time-out.
+    let mut number = 0;
+    while start.elapsed() < Duration::from_millis(2500) && number < count {
+        stream.expect(message('a', number, 30_000));
+        number += 1;
+        let pause = Instant::now();
+        while pause.elapsed() < Duration::from_millis(25) {
+            std::thread::yield_now();
+        }
+    }
+    stream.expect_all((number..count).map(|number| message('a', number, 30_000)));
+    hub.wait_for_subscribers("a", 1);
+}
+
+#[test]
+fn a_reader_that_stops_holds_up_nobody_and_a_drained_hub_does_not_wait_for_ever() {
+    let mut hub = hub(&[("drain_timeout", "1s"), ("max_messages_stored_per_channel", "none")]);
+    let _stopped: Vec<Stream> = (0..4).map(|_| narrow_stream(&hub, "/stream/a")).collect();
+    hub.wait_for_subscribers("a", 4);
+    for number in 0..MUCH / 30_000 {
+        publish(&hub, "a", message('a', number, 30_000).as_bytes());
+    }
+    let mut other = hub.stream("/stream/b");
+    publish(&hub, "b", b"x");
+    other.expect("x");
+    let start = Instant::now();
+    hub.hub.take().expect("running").drain();
+    other.expect_end();
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
