@@ -70,13 +70,8 @@ impl TestHub {
         Client::new(self.public)
     }
 
-    /// A client for which the kernel keeps hardly anything: what it does not read stays with the hub.
     pub fn connect_narrow(&self) -> Client {
-        let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None);
-        let socket = socket.expect("a socket");
-        rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 4096).expect("a socket");
-        rustix::net::connect(&socket, &self.public).expect("the hub accepts");
-        Client::from(TcpStream::from(socket))
+        Client::narrow(self.public)
     }
 
     pub fn connect_admin(&self) -> Client {
@@ -209,6 +204,15 @@ impl From<TcpStream> for Client {
 impl Client {
     pub fn new(address: SocketAddr) -> Self {
         TcpStream::connect(address).expect("the hub accepts").into()
+    }
+
+    /// One for which the kernel keeps hardly anything: what it does not read stays with the hub.
+    pub fn narrow(address: SocketAddr) -> Self {
+        let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+        let socket = socket.expect("a socket");
+        rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 4096).expect("a socket");
+        rustix::net::connect(&socket, &address).expect("the hub accepts");
+        TcpStream::from(socket).into()
     }
 
     /// From now on it reads as fast as others.
