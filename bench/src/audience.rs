@@ -1,5 +1,5 @@
-//! Long-poll subscribers of one channel and its publisher. A subscriber asks again as soon as it is answered, from the
-//! position it was given, as a browser does.
+//! Subscribers of one channel and its publisher. One that polls asks again as soon as it is answered, from the position it
+//! was given, as a browser does.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use crate::Result;
 use crate::message::{self, Faults, Seen};
 use crate::pool::{Pool, unexpected};
 use crate::procfs::Processes;
-use crate::request::{Poll, publication};
+use crate::request::{Poll, Transport, publication};
 use crate::server::Target;
 
 /// Without a single answer for this long, what is missing is lost.
@@ -19,6 +19,7 @@ const CONNECTIONS_PER_TURN: usize = 32;
 pub(crate) struct Audience {
     pool: Pool,
     channel: String,
+    transport: Transport,
     publisher: usize,
     /// Connection number of the first subscriber; `seen` is in the same order.
     first: usize,
@@ -30,12 +31,13 @@ pub(crate) struct Audience {
 
 impl Audience {
     /// A channel with its publisher and no subscriber yet.
-    pub(crate) fn new(target: &Target, channel: &str) -> Result<Audience> {
+    pub(crate) fn new(target: &Target, channel: &str, transport: Transport) -> Result<Audience> {
         let mut pool = Pool::new()?;
         let publisher = pool.connect(target.publish)?;
         Ok(Audience {
             pool,
             channel: channel.to_owned(),
+            transport,
             publisher,
             first: publisher + 1,
             seen: Vec::new(),
@@ -45,15 +47,25 @@ impl Audience {
         })
     }
 
-    /// Connects `subscribers`; each sends its first poll at once.
+    /// Connects `subscribers`; each subscribes at once.
     pub(crate) fn gather(&mut self, target: &Target, subscribers: usize) -> Result<()> {
         for already in 0..subscribers {
             let number = self.pool.connect(target.subscribe)?;
-            self.pool.send(number, self.poll.from(b"", b""))?;
+            match self.transport {
+                Transport::LongPoll => self.pool.send(number, self.poll.from(b"", b""))?,
+                transport => self.pool.open(number, &transport.request(&self.channel))?,
+            }
             self.seen.push(Seen::default());
             if already % CONNECTIONS_PER_TURN == CONNECTIONS_PER_TURN - 1 {
                 self.pool.turn(Duration::from_millis(1), unexpected)?;
             }
+        }
+        let end = Instant::now() + STALLED;
+        while self.pool.opening() > 0 {
+            if Instant::now() > end {
+                return Err(format!("{} subscriptions are not answered", self.pool.opening()).into());
+            }
+            self.pool.turn(Duration::from_millis(1), unexpected)?;
         }
         Ok(())
     }
@@ -63,11 +75,11 @@ impl Audience {
         self.pool.settle(server)
     }
 
-    /// Publishes one message and waits until every subscriber has it and has asked again. False if some never got it.
+    /// Publishes one message and waits until every subscriber has it, and those that poll have asked again. False if some never got it.
     pub(crate) fn round(&mut self) -> Result<bool> {
         self.sent += 1;
         self.pool.send(self.publisher, &publication(&self.channel, self.sent))?;
-        let Audience { pool, channel: _, publisher, first, seen, faults, sent, poll } = self;
+        let Audience { pool, channel: _, transport, publisher, first, seen, faults, sent, poll } = self;
         // The publisher's own answer is one of them.
         let mut missing = seen.len() + 1;
         let mut progress = Instant::now();
@@ -90,7 +102,9 @@ impl Audience {
                     304 => {}
                     _ => return unexpected(number, response, request),
                 }
-                request.extend_from_slice(poll.from(response.last_modified, response.etag));
+                if *transport == Transport::LongPoll {
+                    request.extend_from_slice(poll.from(response.last_modified, response.etag));
+                }
                 Ok(())
             })?;
             if answers > 0 {

@@ -13,6 +13,7 @@ use crate::awake::Awake;
 use crate::message::Faults;
 use crate::php::{self, Pace, Way};
 use crate::procfs::load_average;
+use crate::request::Transport;
 use crate::scenario::{Figures, Scenario};
 use crate::server::{Kind, Server};
 
@@ -33,11 +34,11 @@ enum Goal {
     None,
 }
 
-const ROWS: [Row; 6] = [
+const ROWS: [Row; 9] = [
     Row {
         name: "10,000 waiting long-polls, bytes each",
         of: |figures| match figures {
-            Figures::Idle { bytes_per_subscriber, .. } => Some(*bytes_per_subscriber),
+            Figures::Idle { transport: Transport::LongPoll, bytes_per_subscriber, .. } => Some(*bytes_per_subscriber),
             _ => None,
         },
         decimals: 0,
@@ -46,11 +47,46 @@ const ROWS: [Row; 6] = [
     Row {
         name: "the same after three messages each",
         of: |figures| match figures {
-            Figures::Idle { bytes_per_subscriber_after_messages, .. } => Some(*bytes_per_subscriber_after_messages),
+            Figures::Idle { transport: Transport::LongPoll, bytes_per_subscriber_after_messages, .. } => {
+                Some(*bytes_per_subscriber_after_messages)
+            }
             _ => None,
         },
         decimals: 0,
         goal: Goal::AtMost(1_300.0),
+    },
+    Row {
+        name: "the same of streams",
+        of: |figures| match figures {
+            Figures::Idle { transport: Transport::Streaming, bytes_per_subscriber_after_messages, .. } => {
+                Some(*bytes_per_subscriber_after_messages)
+            }
+            _ => None,
+        },
+        decimals: 0,
+        goal: Goal::AtMost(1_300.0),
+    },
+    Row {
+        name: "the same of event streams",
+        of: |figures| match figures {
+            Figures::Idle { transport: Transport::EventSource, bytes_per_subscriber_after_messages, .. } => {
+                Some(*bytes_per_subscriber_after_messages)
+            }
+            _ => None,
+        },
+        decimals: 0,
+        goal: Goal::AtMost(1_300.0),
+    },
+    Row {
+        name: "the same of WebSockets",
+        of: |figures| match figures {
+            Figures::Idle { transport: Transport::WebSocket, bytes_per_subscriber_after_messages, .. } => {
+                Some(*bytes_per_subscriber_after_messages)
+            }
+            _ => None,
+        },
+        decimals: 0,
+        goal: Goal::AtMost(1_500.0),
     },
     Row {
         name: "fan-out to 1,000, CPU µs per delivery",
@@ -88,6 +124,15 @@ const ROWS: [Row; 6] = [
         decimals: 0,
         goal: Goal::None,
     },
+];
+
+const LOADS: [Scenario; 6] = [
+    Scenario::Idle(Transport::LongPoll),
+    Scenario::Idle(Transport::Streaming),
+    Scenario::Idle(Transport::EventSource),
+    Scenario::Idle(Transport::WebSocket),
+    Scenario::Fanout,
+    Scenario::Publish,
 ];
 
 /// A way to publish from PHP: its name in the table, its server, and at most how many µs (p50) a call may take when hot and
@@ -141,7 +186,7 @@ pub(crate) fn compare(repetitions: usize) -> Result<ExitCode> {
         // Whoever is first in one repetition is second in the next.
         let mut kinds = [Kind::Nchan, Kind::Hub];
         kinds.rotate_left(repetition % 2);
-        for scenario in [Scenario::Idle, Scenario::Fanout, Scenario::Publish] {
+        for scenario in LOADS {
             for kind in kinds {
                 eprintln!("{} of {repetitions}: {scenario:?}, {}", repetition + 1, kind.name());
                 let server = Server::start(kind, &hub)?;

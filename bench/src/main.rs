@@ -1,8 +1,8 @@
-//! Measures the hub beside nchan: memory per waiting subscriber, CPU per delivery, CPU per publication, and publishing
-//! from PHP. The files follow a figure: `message`, `request` and `response` are what is said and heard, `pool` holds the
-//! connections, `audience` and `scenario` load a server, `procfs` reads what that cost it, `server` starts one, `php` runs the
-//! scripts in `bench/php`, `client` calls as they do without PHP, `awake` makes their times comparable, and `compare`
-//! interleaves it all and prints the tables.
+//! Measures the hub beside nchan: memory per waiting subscriber of each transport, CPU per delivery, CPU per publication,
+//! and publishing from PHP. The files follow a figure: `message`, `request` and `response` are what is said and heard, `pool`
+//! holds the connections, `audience` and `scenario` load a server, `procfs` reads what that cost it, `server` starts one,
+//! `php` runs the scripts in `bench/php`, `client` calls as they do without PHP, `awake` makes their times comparable, and
+//! `compare` interleaves it all and prints the tables.
 #![deny(unsafe_code)]
 
 mod audience;
@@ -27,11 +27,13 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const USAGE: &str = "usage: push-bench compare [--repetitions N (3)]
-       push-bench idle|fanout|publish --subscribe ADDRESS --publish ADDRESS --pid PID
+       push-bench idle|idle-streaming|idle-eventsource|idle-websocket|fanout|publish
+                  --subscribe ADDRESS --publish ADDRESS --pid PID
 
 compare   starts nchan and push-hub in turn, one at a time, and prints the tables of medians; the binaries push-hub and
           libphp_push.so are taken from the directory of push-bench itself (cargo build --release --workspace)
-others    load a server that is already running with GET /lp/<channel> and POST /pub?id=<channel>, and print one JSON line";
+others    load a server that is already running with GET /lp/<channel>, /stream/, /ev/ or /ws/ and POST /pub?id=<channel>,
+          and print one JSON line";
 
 fn main() -> ExitCode {
     match run(std::env::args().skip(1)) {

@@ -30,6 +30,15 @@ pub(crate) fn counters(mut body: &[u8], mut each: impl FnMut(u32) -> Result<()>)
     }
 }
 
+/// The first message anywhere in `bytes`, and where it ends: transports put different things around it.
+pub(crate) fn first(bytes: &[u8]) -> Option<(&[u8], usize)> {
+    let is_message = |message: &&[u8]| {
+        message[..DIGITS].iter().all(u8::is_ascii_digit) && message[DIGITS..].iter().all(|byte| *byte == b'.')
+    };
+    let start = bytes.windows(SIZE).position(|message| is_message(&message))?;
+    Some((&bytes[start..start + SIZE], start + SIZE))
+}
+
 /// What must not happen. All zero, or the run is void.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Faults {
@@ -92,6 +101,19 @@ mod tests {
             Ok(())
         })?;
         Ok(found)
+    }
+
+    #[test]
+    fn a_message_is_found_in_any_frame() -> Result<()> {
+        let mut bytes = b"id: 1700000000.1\ndata: ".to_vec();
+        write(3, &mut bytes);
+        assert_eq!(first(&bytes[..bytes.len() - 1]), None);
+        let end = bytes.len();
+        bytes.extend_from_slice(b"\n\n: -1\n");
+        let (message, found) = first(&bytes).ok_or("not found")?;
+        assert_eq!((read(message)?, found), (vec![3], end));
+        assert_eq!(first(&bytes[end..]), None);
+        Ok(())
     }
 
     #[test]

@@ -35,6 +35,18 @@ struct Connection {
     socket: OwnedFd,
     /// The beginning of a response that has not come completely.
     partial: Vec<u8>,
+    answer: Answer,
+}
+
+/// What a connection is answered with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// A response to each request.
+    Responses,
+    /// One without end, of which the head has not come yet.
+    Opening,
+    /// One without end, which counts as a response for each message.
+    Open,
 }
 
 impl Pool {
@@ -59,12 +71,23 @@ impl Pool {
         connect(&socket, &server).map_err(|error| format!("connection {number} to {server}: {error}"))?;
         sockopt::set_tcp_nodelay(&socket, true)?;
         epoll::add(&self.epoll, &socket, epoll::EventData::new_u64(number as u64), epoll::EventFlags::IN)?;
-        self.connections.push(Connection { socket, partial: Vec::new() });
+        self.connections.push(Connection { socket, partial: Vec::new(), answer: Answer::Responses });
         Ok(number)
     }
 
     pub(crate) fn send(&self, number: usize, request: &[u8]) -> Result<()> {
         transmit(&self.connections[number].socket, request)
+    }
+
+    /// Sends a request whose answer does not end.
+    pub(crate) fn open(&mut self, number: usize, request: &[u8]) -> Result<()> {
+        self.connections[number].answer = Answer::Opening;
+        self.send(number, request)
+    }
+
+    /// How many answers without end have not begun.
+    pub(crate) fn opening(&self) -> usize {
+        self.connections.iter().filter(|connection| connection.answer == Answer::Opening).count()
     }
 
     /// Waits at most `timeout` for answers and hands each to `answer`; what that writes into its last argument is sent
@@ -96,7 +119,18 @@ impl Pool {
                 partial.extend_from_slice(bytes);
                 bytes = &partial;
             }
-            while let Some((response, length)) = response::parse(bytes)? {
+            if connection.answer == Answer::Opening
+                && let Some(length) = response::open_head(bytes)?
+            {
+                connection.answer = Answer::Open;
+                bytes = &bytes[length..];
+            }
+            let next = |bytes| match connection.answer {
+                Answer::Responses => response::parse(bytes),
+                Answer::Opening => Ok(None),
+                Answer::Open => Ok(response::message(bytes)),
+            };
+            while let Some((response, length)) = next(bytes)? {
                 answers += 1;
                 self.next_request.clear();
                 answer(number, &response, &mut self.next_request)?;

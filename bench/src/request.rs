@@ -1,8 +1,39 @@
-//! The two requests of a run: a long-poll and a publication.
+//! The requests of a run: a subscription and a publication.
+
+use serde::Serialize;
 
 use crate::message;
 
-/// The request of a subscriber. Kept as rendered: in a round all ask from the same position.
+/// How a subscriber is answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Transport {
+    /// Once; it asks again.
+    LongPoll,
+    /// Without end, each of these in its way.
+    Streaming,
+    EventSource,
+    WebSocket,
+}
+
+impl Transport {
+    /// The request for an answer without end.
+    pub(crate) fn request(self, channel: &str) -> Vec<u8> {
+        let (path, headers) = match self {
+            Transport::LongPoll => ("lp", ""),
+            Transport::Streaming => ("stream", ""),
+            Transport::EventSource => ("ev", "Accept: text/event-stream\r\n"),
+            Transport::WebSocket => (
+                "ws",
+                "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+            ),
+        };
+        format!("GET /{path}/{channel} HTTP/1.1\r\nHost: bench\r\n{headers}\r\n").into_bytes()
+    }
+}
+
+/// The request of a subscriber that polls. Kept as rendered: in a round all ask from the same position.
 pub(crate) struct Poll {
     channel: String,
     last_modified: Vec<u8>,

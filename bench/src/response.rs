@@ -1,6 +1,6 @@
-//! One HTTP/1.1 response, as far as a long-poll subscriber or a publisher needs it.
+//! One HTTP/1.1 response, as far as a subscriber or a publisher needs it.
 
-use crate::Result;
+use crate::{Result, message};
 
 /// A complete response; it borrows the bytes it was read from.
 pub(crate) struct Response<'a> {
@@ -14,6 +14,23 @@ pub(crate) struct Response<'a> {
 impl Response<'_> {
     pub(crate) fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
+    }
+}
+
+/// The first message of an answer without end, as a response of its own, and where it ends.
+pub(crate) fn message(bytes: &[u8]) -> Option<(Response<'_>, usize)> {
+    let (body, end) = message::first(bytes)?;
+    Some((Response { status: 200, last_modified: b"", etag: b"", body }, end))
+}
+
+/// The length of the head of an answer without end; `None` while it is incomplete.
+pub(crate) fn open_head(bytes: &[u8]) -> Result<Option<usize>> {
+    let mut headers = [httparse::EMPTY_HEADER; 32];
+    let mut head = httparse::Response::new(&mut headers);
+    let httparse::Status::Complete(length) = head.parse(bytes)? else { return Ok(None) };
+    match head.code {
+        Some(101 | 200) => Ok(Some(length)),
+        other => Err(format!("a subscription was answered {}", other.unwrap_or_default()).into()),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::audience::Audience;
 use crate::message::{self, Faults, Seen};
 use crate::pool::Pool;
 use crate::procfs::{Processes, own_cpu};
-use crate::request::{Poll, publication};
+use crate::request::{Poll, Transport, publication};
 use crate::server::{STORED_PER_CHANNEL, Target};
 
 const IDLE_SUBSCRIBERS: usize = 10_000;
@@ -30,8 +30,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// What to do to a server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Scenario {
-    /// Memory of a long-poll that waits, before and after it was answered three times.
-    Idle,
+    /// Memory of a subscriber that waits, before and after it got three messages.
+    Idle(Transport),
     /// One channel, rounds of one message to all subscribers, who ask again at once.
     Fanout,
     /// Publishers that wait for each answer, over many channels without subscribers.
@@ -43,7 +43,10 @@ impl FromStr for Scenario {
 
     fn from_str(name: &str) -> std::result::Result<Scenario, ()> {
         match name {
-            "idle" => Ok(Scenario::Idle),
+            "idle" => Ok(Scenario::Idle(Transport::LongPoll)),
+            "idle-streaming" => Ok(Scenario::Idle(Transport::Streaming)),
+            "idle-eventsource" => Ok(Scenario::Idle(Transport::EventSource)),
+            "idle-websocket" => Ok(Scenario::Idle(Transport::WebSocket)),
             "fanout" => Ok(Scenario::Fanout),
             "publish" => Ok(Scenario::Publish),
             _ => Err(()),
@@ -54,7 +57,7 @@ impl FromStr for Scenario {
 impl Scenario {
     pub(crate) fn run(self, target: &Target) -> Result<Figures> {
         match self {
-            Scenario::Idle => idle(target),
+            Scenario::Idle(transport) => idle(target, transport),
             Scenario::Fanout => fanout(target),
             Scenario::Publish => publish(target),
         }
@@ -67,6 +70,7 @@ impl Scenario {
 #[serde(tag = "scenario", rename_all = "snake_case")]
 pub(crate) enum Figures {
     Idle {
+        transport: Transport,
         subscribers: usize,
         empty_server_bytes: u64,
         bytes_per_subscriber: f64,
@@ -103,9 +107,9 @@ impl Figures {
     }
 }
 
-fn idle(target: &Target) -> Result<Figures> {
+fn idle(target: &Target, transport: Transport) -> Result<Figures> {
     let server = Processes::of(target.pid)?;
-    let mut audience = Audience::new(target, "idle")?;
+    let mut audience = Audience::new(target, "idle", transport)?;
     audience.settle(&server)?;
     let empty = server.memory()?;
     audience.gather(target, IDLE_SUBSCRIBERS)?;
@@ -120,6 +124,7 @@ fn idle(target: &Target) -> Result<Figures> {
     let waiting_again = server.memory()?;
     let growth = |memory: u64| (memory as f64 - empty as f64) / IDLE_SUBSCRIBERS as f64;
     Ok(Figures::Idle {
+        transport,
         subscribers: IDLE_SUBSCRIBERS,
         empty_server_bytes: empty,
         bytes_per_subscriber: growth(waiting),
@@ -130,7 +135,7 @@ fn idle(target: &Target) -> Result<Figures> {
 
 fn fanout(target: &Target) -> Result<Figures> {
     let server = Processes::of(target.pid)?;
-    let mut audience = Audience::new(target, "fanout")?;
+    let mut audience = Audience::new(target, "fanout", Transport::LongPoll)?;
     audience.gather(target, FANOUT_SUBSCRIBERS)?;
     audience.settle(&server)?;
     for _ in 0..FANOUT_WARM_UP {

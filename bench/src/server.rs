@@ -1,5 +1,5 @@
-//! Starts a server to measure, configured alike: one thread, everything in memory, no access log, `GET /lp/<channel>` and
-//! `POST /pub?id=<channel>`. It lives in a private directory and ends, with all its processes, when it is dropped.
+//! Starts a server to measure, configured alike: one thread, everything in memory, no access log, `GET /lp/<channel>`,
+//! `/stream/`, `/ev/` and `/ws/` likewise, and `POST /pub?id=<channel>`. It lives in a private directory and ends, with all its processes, when it is dropped.
 
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
@@ -162,6 +162,18 @@ http {{
             nchan_subscriber longpoll;
             nchan_channel_id $1;
         }}
+        location ~ ^/stream/(.+)$ {{
+            nchan_subscriber http-raw-stream;
+            nchan_channel_id $1;
+        }}
+        location ~ ^/ev/(.+)$ {{
+            nchan_subscriber eventsource;
+            nchan_channel_id $1;
+        }}
+        location ~ ^/ws/(.+)$ {{
+            nchan_subscriber websocket;
+            nchan_channel_id $1;
+        }}
         location = /pub {{
             nchan_publisher;
             nchan_channel_id $arg_id;
@@ -189,6 +201,7 @@ socket = \"{}\"
 {user}threads = 1
 authorized_channels_only = \"off\"
 longpolling_connection_ttl = \"none\"
+ping_message_interval = \"none\"
 max_messages_stored_per_channel = {STORED_PER_CHANNEL}
 ",
         socket(directory).display()
