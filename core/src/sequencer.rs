@@ -1067,12 +1067,14 @@ impl State {
         if batch.more { batch } else { Batch { position: self.head, ..batch } }
     }
 
-    /// Of one channel no more is looked at than can be sent.
+    /// Of one channel no more is looked at than can be sent, and one more, which says that there is more.
     fn stored_after(&self, channel: &Channel, after: Position, limit: usize) -> impl Iterator<Item = Entry> {
-        let mut bytes = 0;
+        let (mut bytes, mut count) = (0, 0);
         channel.history.after(after).take_while(move |entry| {
-            let fits = bytes <= limit;
+            // The first is sent however large it is.
+            let fits = bytes <= limit || count == 1;
             bytes += self.log.read(entry.address).map_or(0, |record| record.len());
+            count += 1;
             fits
         })
     }

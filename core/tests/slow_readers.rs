@@ -44,6 +44,28 @@ fn a_reader_that_stops_gets_its_own_bytes_in_order_and_all_of_them() {
 }
 
 #[test]
+fn messages_larger_than_the_buffer_come_one_by_one_and_all() {
+    let settings = [
+        ("max_messages_stored_per_channel", "none"),
+        ("client_buffer", "4k"),
+        ("max_message_size", "2m"),
+        ("gap_message_text", "lost\n"),
+    ];
+    let hub = hub(&settings);
+    let mut stream = narrow_stream(&hub, "/stream/a/b");
+    let mut events = narrow_events(&hub, "/ev/a/b");
+    hub.wait_for_subscribers("a", 2);
+    let text = |number: usize| message('a', number, if number == 7 { 1 << 20 } else { 60_000 });
+    for number in 0..60 {
+        publish(&hub, if number % 3 == 0 { "b" } else { "a" }, text(number).as_bytes());
+    }
+    let mut late = narrow_websocket(&hub, "/ws/a/b?position=0.0");
+    stream.expect_all((0..60).map(text));
+    events.expect_all((0..60).map(text));
+    late.expect_all((0..60).map(text));
+}
+
+#[test]
 fn a_reader_beyond_the_history_is_told_of_the_gap() {
     let settings =
         [("max_messages_stored_per_channel", "3"), ("gap_message_text", "lost\n"), ("message_template", "~text~")];

@@ -66,6 +66,15 @@ enum Step {
     Poll {
         subscriber: usize,
     },
+    /// It takes its seats and stays, or reads on from the log when it is behind; so many bytes at a time.
+    Stay {
+        subscriber: usize,
+        bytes: usize,
+    },
+    /// It stays, and no longer takes what comes.
+    FallBehind {
+        subscriber: usize,
+    },
     /// It leaves without an answer.
     Leave {
         subscriber: usize,
@@ -83,6 +92,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (channel, prop::option::of(1u32..5)).prop_map(|(channel, max_messages)| Step::Create { channel, max_messages }),
         1 => (1u32..15).prop_map(|seconds| Step::Pass { seconds }),
         8 => (0..SUBSCRIBERS).prop_map(|subscriber| Step::Poll { subscriber }),
+        4 => (0..SUBSCRIBERS, prop_oneof![Just(ANSWER), 1usize..2_000])
+            .prop_map(|(subscriber, bytes)| Step::Stay { subscriber, bytes }),
+        2 => (0..SUBSCRIBERS).prop_map(|subscriber| Step::FallBehind { subscriber }),
         1 => (0..SUBSCRIBERS).prop_map(|subscriber| Step::Leave { subscriber }),
         1 => Just(Step::Sweep),
     ];
@@ -98,6 +110,29 @@ struct Subscriber {
     thread: ThreadId,
     position: Option<Position>,
     waits: Option<(Position, Seats)>,
+    stays: Option<Stay>,
+}
+
+/// A subscriber that stays, as its HTTP thread sees it.
+#[derive(Debug)]
+struct Stay {
+    from: Position,
+    /// Its seats, of which a deletion takes one.
+    seats: Vec<(ChannelId, usize)>,
+    behind: bool,
+    /// It was told that messages are missing, and has got none since.
+    told: bool,
+}
+
+impl Stay {
+    fn ids(&self) -> Seats {
+        self.seats.iter().map(|(id, _)| *id).collect()
+    }
+
+    /// The channels of the seats that still are.
+    fn channels(&self, state: &State) -> BTreeSet<usize> {
+        self.seats.iter().filter(|(id, _)| state.channels.get(*id).is_some()).map(|(_, channel)| *channel).collect()
+    }
 }
 
 /// All that was stored, by position, and what is owed to whom is checked against it.
@@ -115,22 +150,23 @@ impl Model {
         later.map(|(position, (_, size))| (*position, *size)).collect()
     }
 
-    fn check(
-        &self,
-        subscriber: &Subscriber,
-        after: Position,
-        messages: &[Message],
-        gap: bool,
-    ) -> Result<(), TestCaseError> {
+    fn check(&self, channels: &BTreeSet<usize>, after: Position, batch: &Batch) -> Result<(), TestCaseError> {
         let got: Vec<(Position, usize)> =
-            messages.iter().map(|message| (message.position, message.payload.len())).collect();
-        let missed = self.missed(&subscriber.channels, after);
-        if gap {
+            batch.messages.iter().map(|message| (message.position, message.payload.len())).collect();
+        let mut missed = self.missed(channels, after);
+        if batch.gap {
             let known: BTreeSet<_> = missed.into_iter().collect();
             prop_assert!(got.iter().all(|message| known.contains(message)), "{got:?} of {known:?}");
             prop_assert!(got.is_sorted());
         } else {
+            if batch.more {
+                prop_assert!(got.len() < missed.len());
+                missed.truncate(got.len());
+            }
             prop_assert_eq!(got, missed, "after {} without a gap", after);
+        }
+        if batch.more {
+            prop_assert_eq!(Some(batch.position), batch.messages.last().map(|message| message.position));
         }
         Ok(())
     }
@@ -147,12 +183,17 @@ fn deliver(
     let mut events = Vec::new();
     while state.take_owed(thread, &mut events) {}
     for event in events {
-        let (channel, message, position) = match event {
-            Event::Message(id, message, _) => (id, Some(message.clone()), message.position),
-            Event::Lost(id) => (id, None, state.head),
-            Event::Deleted(deletion) => (deletion.channel, None, deletion.position),
+        let (channel, message, position, deleted) = match event {
+            Event::Message(id, message, _) => (id, Some(message.clone()), message.position, false),
+            Event::Lost(id) => (id, None, state.head, false),
+            Event::Deleted(deletion) => (deletion.channel, None, deletion.position, true),
         };
         for subscriber in all.iter_mut().filter(|subscriber| subscriber.thread == thread) {
+            let stayed = subscriber.stays.is_some();
+            deliver_to_stay(subscriber, channel, message.as_ref(), deleted, model)?;
+            if stayed && subscriber.stays.is_none() {
+                state.unseat(now, thread, Seats::new());
+            }
             let Some((from, seats)) = &subscriber.waits else { continue };
             if !seats.contains(&channel) || message.as_ref().is_some_and(|message| message.position <= *from) {
                 continue;
@@ -175,6 +216,55 @@ fn deliver(
             state.unseat(now, thread, seats);
         }
     }
+    // Who stays and is not behind has everything up to the head.
+    for stay in all.iter_mut().filter(|subscriber| subscriber.thread == thread).filter_map(|all| all.stays.as_mut()) {
+        if !stay.behind {
+            if !stay.told {
+                prop_assert_eq!(model.missed(&stay.channels(state), stay.from), vec![]);
+            }
+            stay.from = state.head;
+        }
+    }
+    Ok(())
+}
+
+/// One event for a subscriber that stays; a message, a loss or a deletion.
+fn deliver_to_stay(
+    subscriber: &mut Subscriber,
+    channel: ChannelId,
+    message: Option<&Message>,
+    deleted: bool,
+    model: &Model,
+) -> Result<(), TestCaseError> {
+    let Some(stay) = &mut subscriber.stays else { return Ok(()) };
+    if !stay.seats.iter().any(|(id, _)| *id == channel) {
+        return Ok(());
+    }
+    match message {
+        Some(message) if !stay.behind && message.position > stay.from => {
+            let channels = stay.seats.iter().map(|(_, channel)| *channel).collect();
+            let between = model.missed(&channels, stay.from);
+            let earlier = between.iter().filter(|(position, _)| *position < message.position).count();
+            prop_assert!(
+                earlier == 0 || stay.told,
+                "{} comes before what was stored since {}",
+                message.position,
+                stay.from
+            );
+            let (channel, size) = model.published[&message.position];
+            prop_assert_eq!((&*message.channel, message.payload.len()), (NAMES[channel], size));
+            (stay.from, stay.told) = (message.position, false);
+        }
+        Some(_) => {}
+        None if deleted => {
+            stay.seats.retain(|(id, _)| *id != channel);
+            if stay.seats.is_empty() {
+                subscriber.position = Some(stay.from);
+                subscriber.stays = None;
+            }
+        }
+        None => stay.told |= !stay.behind,
+    }
     Ok(())
 }
 
@@ -194,7 +284,7 @@ proptest! {
         let mut model = Model::default();
         let mut now = START + 1;
         let mut all: Vec<Subscriber> = sets.into_iter().enumerate().map(|(index, channels)| Subscriber {
-            channels, thread: (index % 2) as u8, position: None, waits: None,
+            channels, thread: (index % 2) as u8, position: None, waits: None, stays: None,
         }).collect();
         for step in steps {
             match step {
@@ -205,7 +295,8 @@ proptest! {
                     let (published, woken) = state.publish(now, &name(channel), &message).expect("allowed");
                     prop_assert!(published.position > before);
                     let seated = |thread| all.iter().any(|subscriber| {
-                        subscriber.thread == thread && subscriber.waits.is_some() && subscriber.channels.contains(&channel)
+                        let present = subscriber.waits.is_some() || subscriber.stays.is_some();
+                        subscriber.thread == thread && present && subscriber.channels.contains(&channel)
                     });
                     // Seats in a channel that was deleted are no seats in the new one.
                     prop_assert!((0..2).all(|thread| woken & 1 << thread == 0 || seated(thread)));
@@ -231,9 +322,49 @@ proptest! {
                         state.unseat(now, subscriber.thread, seats);
                         subscriber.position = Some(from);
                     }
+                    if let Some(stay) = subscriber.stays.take() {
+                        state.unseat(now, subscriber.thread, stay.ids());
+                        subscriber.position = Some(stay.from);
+                    }
+                }
+                Step::FallBehind { subscriber } => {
+                    if let Some(stay) = &mut all[subscriber].stays {
+                        stay.behind = true;
+                    }
+                }
+                Step::Stay { subscriber, bytes } => {
+                    let subscriber = &mut all[subscriber];
+                    if let Some(stay) = &mut subscriber.stays {
+                        if stay.behind {
+                            let batch = state.read_on(&stay.ids(), stay.from, bytes);
+                            model.check(&stay.channels(&state), stay.from, &batch)?;
+                            prop_assert!(batch.position >= stay.from);
+                            (stay.from, stay.behind, stay.told) = (batch.position, batch.more, false);
+                        }
+                        continue;
+                    }
+                    if let Some((from, seats)) = subscriber.waits.take() {
+                        state.unseat(now, subscriber.thread, seats);
+                        subscriber.position = Some(from);
+                    }
+                    let channels = wanted(&subscriber.channels);
+                    let head = state.head;
+                    let ask = Subscribe { seat: Seat::Always(bytes), ..ask(&channels, subscriber.position, true) };
+                    match state.resume_or_wait(now, subscriber.thread, ask) {
+                        Ok(Resume::Seated(batch, seats)) => {
+                            match subscriber.position {
+                                Some(after) => model.check(&subscriber.channels, after, &batch)?,
+                                None => prop_assert!(batch.messages.is_empty() && !batch.gap),
+                            }
+                            prop_assert!(batch.more || batch.position >= head);
+                            let seats = seats.into_iter().zip(subscriber.channels.iter().copied()).collect();
+                            subscriber.stays = Some(Stay { from: batch.position, seats, behind: batch.more, told: false });
+                        }
+                        other => prop_assert!(false, "{other:?}"),
+                    }
                 }
                 Step::Poll { subscriber } => {
-                    if all[subscriber].waits.is_some() {
+                    if all[subscriber].waits.is_some() || all[subscriber].stays.is_some() {
                         let thread = all[subscriber].thread;
                         deliver(&mut state, now, thread, &mut all, &model)?;
                         continue;
@@ -243,13 +374,13 @@ proptest! {
                     match state.resume_or_wait(now, subscriber.thread, ask(&channels, subscriber.position, true)) {
                         Ok(Resume::Now(batch)) => {
                             let after = subscriber.position.expect("without a position it waits");
-                            model.check(subscriber, after, &batch.messages, batch.gap)?;
+                            model.check(&subscriber.channels, after, &batch)?;
                             prop_assert!(batch.position >= after || batch.gap);
                             subscriber.position = Some(batch.position);
                         }
                         Ok(Resume::Seated(Batch { position: from, .. }, seats)) => {
                             if let Some(after) = subscriber.position {
-                                model.check(subscriber, after, &[], false)?;
+                                prop_assert_eq!(model.missed(&subscriber.channels, after), vec![]);
                             }
                             subscriber.waits = Some((from, seats));
                         }
@@ -257,12 +388,14 @@ proptest! {
                     }
                 }
             }
-            let seated: usize = all.iter().filter_map(|subscriber| subscriber.waits.as_ref()).map(|(_, seats)| {
-                seats.iter().filter(|id| state.channels.get(**id).is_some()).count()
-            }).sum();
+            let taken = all.iter().flat_map(|subscriber| {
+                let waits = subscriber.waits.iter().flat_map(|(_, seats)| seats.iter().copied());
+                waits.chain(subscriber.stays.iter().flat_map(Stay::ids))
+            });
+            let seated = taken.filter(|id| state.channels.get(*id).is_some()).count();
             prop_assert_eq!(state.subscribers, seated as u64);
-            let waiting = all.iter().filter(|subscriber| subscriber.waits.is_some()).count();
-            prop_assert_eq!(state.connections, waiting as u64);
+            let there = |subscriber: &&Subscriber| subscriber.waits.is_some() || subscriber.stays.is_some();
+            prop_assert_eq!(state.connections, all.iter().filter(there).count() as u64);
             prop_assert!(state.memory() <= (1 << 20) + (64 << 10));
         }
     }
