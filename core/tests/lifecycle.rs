@@ -7,209 +7,24 @@ mod support;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use push_core::config::Config;
 use push_core::keeper::{How, StartError, Started, start_or_adopt};
-use rustix::net::sockopt::socket_peercred;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use rustix::process::{Pid, Signal, geteuid, kill_process};
+use rustix::process::{Signal, geteuid};
+use support::process::*;
 use support::{Client, DEADLINE, stop_process, wait_until};
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_push-hub");
 
 fn root() -> bool {
     geteuid().is_root()
-}
-
-/// A place for one hub: a directory and free addresses.
-struct Site {
-    directory: tempfile::TempDir,
-    listen: SocketAddr,
-}
-
-impl Site {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        // `nobody` has to come through to the directory of the sockets.
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        // Ports of one test run must differ, also while nobody listens on them.
-        static OFFSET: AtomicU32 = AtomicU32::new(0);
-        let base = 20_000 + (std::process::id() % 400) * 30;
-        let listen = loop {
-            let port = base + OFFSET.fetch_add(1, Ordering::Relaxed);
-            let address = SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).unwrap()));
-            if TcpListener::bind(address).is_ok() {
-                break address;
-            }
-        };
-        Self { directory, listen }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    /// In a directory that does not exist yet, so that it is made for the hub's user.
-    fn socket(&self) -> PathBuf {
-        self.path("run/hub.sock")
-    }
-
-    fn config(&self, settings: &[(&str, &str)]) -> Config {
-        let mut config = Config::default();
-        let listen = self.listen.to_string();
-        let own = [
-            ("socket", self.socket().to_str().unwrap().to_owned()),
-            ("listen", listen),
-            ("user", "nobody".to_owned()),
-            ("log", self.path("hub.log").to_str().unwrap().to_owned()),
-            ("threads", "2".to_owned()),
-            ("linger", "300ms".to_owned()),
-            ("authorized_channels_only", "off".to_owned()),
-        ];
-        for (key, value) in own.iter().map(|(key, value)| (*key, value.as_str())).chain(settings.iter().copied()) {
-            config.set(key, value).unwrap();
-        }
-        config
-    }
-
-    fn write(&self, config: &Config) -> PathBuf {
-        let file = self.path("push.toml");
-        fs::write(&file, config.to_toml()).unwrap();
-        file
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.path("hub.log")).unwrap_or_default()
-    }
-
-    /// The pid of whoever made the listening socket, while somebody holds it.
-    fn keeper(&self) -> Option<i32> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let probe = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
-        rustix::net::connect(&probe, &SocketAddrUnix::new(self.socket()).unwrap()).ok()?;
-        Some(socket_peercred(&probe).unwrap().pid.as_raw_nonzero().get())
-    }
-
-    fn hub(&self) -> i32 {
-        let mut found = None;
-        wait_until("a hub runs", || {
-            let keeper = self.keeper().expect("a keeper");
-            found = children(keeper).into_iter().find(|pid| command_line(*pid) == "push-hub: hub");
-            found.is_some()
-        });
-        found.unwrap()
-    }
-
-    fn publish(&self, channel: &str, body: &str) {
-        let mut stream = std::os::unix::net::UnixStream::connect(self.path("run/admin.sock")).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        write!(stream, "POST /pub?id={channel} HTTP/1.0\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200") || answer.starts_with("HTTP/1.0 200"), "{answer}");
-    }
-
-    /// The position of the channel's newest message.
-    fn position(&self, channel: &str) -> push_core::message::Position {
-        let mut client = Client::new(self.listen);
-        client.get(
-            &format!("/poll/{channel}"),
-            "Accept: application/json\r\nIf-Modified-Since: Thu, 01 Jan 1970 00:00:00 GMT\r\n",
-        );
-        let answer: serde_json::Value = serde_json::from_slice(&client.response().body).unwrap();
-        answer["position"].as_str().unwrap().parse().unwrap()
-    }
-}
-
-fn children(parent: i32) -> Vec<i32> {
-    let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    pids.filter(|pid| stat(*pid).is_some_and(|(_, found)| found == parent)).collect()
-}
-
-/// State and parent of a process.
-fn stat(pid: i32) -> Option<(char, i32)> {
-    let fields = stat_fields(pid)?;
-    Some((fields[0].chars().next()?, fields[1].parse().ok()?))
-}
-
-/// 0 for a session whose leader lives outside of this pid namespace.
-fn session(pid: i32) -> i32 {
-    stat_fields(pid).unwrap()[3].parse().unwrap()
-}
-
-/// What stands behind the name: state, parent, process group, session, ...
-fn stat_fields(pid: i32) -> Option<Vec<String>> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    Some(stat.rsplit(')').next()?.split_ascii_whitespace().map(str::to_owned).collect())
-}
-
-fn command_line(pid: i32) -> String {
-    fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default().trim_end_matches('\0').to_owned()
-}
-
-fn gone(pid: i32) -> bool {
-    // Whoever inherits it has to take its exit; here that may be a process that never does.
-    stat(pid).is_none_or(|(state, _)| state == 'Z')
-}
-
-fn signal(pid: i32, signal: Signal) {
-    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
-}
-
-fn status_field(pid: i32, field: &str) -> String {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
-    line.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// `push-hub` in the foreground.
-struct Foreground {
-    keeper: Child,
-}
-
-impl Foreground {
-    fn start(site: &Site, config: &Config) -> Self {
-        Self::start_by(Command::new(PROGRAM).arg("--config").arg(site.write(config)), site)
-    }
-
-    fn start_by(command: &mut Command, site: &Site) -> Self {
-        let mut running = Self { keeper: command.stdin(Stdio::null()).spawn().unwrap() };
-        wait_until("the hub serves", || {
-            assert_eq!(running.keeper.try_wait().unwrap(), None, "{}", site.log());
-            // The last line of a start.
-            site.log().contains("memory_limit")
-        });
-        running
-    }
-
-    fn pid(&self) -> i32 {
-        self.keeper.id() as i32
-    }
-
-    fn exit_code(&mut self) -> Option<i32> {
-        let mut status = None;
-        wait_until("the keeper ends", || {
-            status = self.keeper.try_wait().unwrap();
-            status.is_some()
-        });
-        status.unwrap().code()
-    }
-}
-
-impl Drop for Foreground {
-    fn drop(&mut self) {
-        // Its hub sees that and ends too.
-        let _ = self.keeper.kill();
-        let _ = self.keeper.wait();
-    }
 }
 
 fn run(arguments: &[&str]) -> Output {

@@ -1,6 +1,7 @@
 //! A hub inside the test, and clients that look at bytes.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
+pub mod process;
 pub mod slow;
 pub mod stream;
 pub mod websocket;
