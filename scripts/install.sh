@@ -19,6 +19,8 @@ ini=/etc/php/$PHP_VERSION/mods-available/push.ini
 library=$PREFIX/lib/libpush
 header=$PREFIX/include/push.h
 package=$PREFIX/lib/pkgconfig/push.pc
+units=$PREFIX/lib/systemd/system
+settings=/etc/push.toml
 
 # copy MODE FILE PLACE. GNU install makes a new file, so that who has the old one mapped goes on with it.
 copy() {
@@ -30,6 +32,24 @@ copy() {
 link() {
     ln -sfn "$1" "$root$2"
     echo "  $root$2 -> $1"
+}
+
+# keep FILE PLACE: a copy, unless what is there was changed.
+keep() {
+    if [ -e "$root$2" ] && ! cmp -s "$1" "$root$2"; then
+        echo "  $root$2 is kept as it is, because it was changed"
+    else
+        copy 644 "$1" "$2"
+    fi
+}
+
+# drop FILE PLACE: removes the copy, unless it was changed.
+drop() {
+    if [ -e "$root$2" ] && ! cmp -s "$1" "$root$2"; then
+        echo "$root$2 stays, because it was changed."
+    else
+        rm -f "$root$2"
+    fi
 }
 
 # Whether this PHP is one of Debian's, with phpenmod. Asked of this system, since a DESTDIR has nothing yet.
@@ -61,17 +81,22 @@ put() {
     copy 644 "$target/release/libpush.a" "$library.a"
     copy 644 c-api/include/push.h "$header"
     sed -e "s|@PREFIX@|$PREFIX|g" -e "s|@VERSION@|$version|g" c-api/push.pc.in | copy 644 /dev/stdin "$package"
+    for unit in dist/systemd/*; do
+        sed "s|@PREFIX@|$PREFIX|g" "$unit" | copy 644 /dev/stdin "$units/${unit##*/}"
+    done
+    copy 644 dist/sysusers.d/push.conf "$PREFIX/lib/sysusers.d/push.conf"
+    copy 644 dist/tmpfiles.d/push.conf "$PREFIX/lib/tmpfiles.d/push.conf"
+    keep dist/push.toml "$settings"
     if ! has_modules; then
         echo 'Enable it with "extension=push.so" in php.ini.'
-    elif [ -e "$root$ini" ] && ! cmp -s php-ext/push.ini "$root$ini"; then
-        echo "  $root$ini is kept as it is, because it was changed"
     else
-        copy 644 php-ext/push.ini "$ini"
+        keep php-ext/push.ini "$ini"
     fi
     if [ -z "$root" ]; then
         [ "$(id -u)" != 0 ] || ldconfig
         ! has_modules || echo "Enable it with: phpenmod -v $PHP_VERSION push"
         id push >/dev/null 2>&1 || echo 'The hub of a php-fpm that root starts needs a user: useradd --system --shell /usr/sbin/nologin push'
+        ! have systemctl || echo 'As a service: systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload && systemctl enable --now push-hub'
     fi
 }
 
@@ -79,11 +104,12 @@ take() {
     if [ -z "$root" ] && [ -e "$ini" ] && have phpdismod; then
         phpdismod -v "$PHP_VERSION" push
     fi
-    if [ -e "$root$ini" ] && ! cmp -s php-ext/push.ini "$root$ini"; then
-        echo "$root$ini stays, because it was changed."
-    else
-        rm -f "$root$ini"
-    fi
+    drop php-ext/push.ini "$ini"
+    drop dist/push.toml "$settings"
+    for unit in dist/systemd/*; do
+        rm -f "$root$units/${unit##*/}"
+    done
+    rm -f "$root$PREFIX"/lib/{sysusers,tmpfiles}.d/push.conf
     rm -f "$root$hub" "$root$extension" "$root$library".so{,.0,".$version"} "$root$library.a" "$root$header" "$root$package"
     [ -n "$root" ] || [ "$(id -u)" != 0 ] || ldconfig
 }

@@ -1,4 +1,5 @@
-//! The listening sockets: made before privileges are dropped, held as long as the keeper lives.
+//! The listening sockets: made before privileges are dropped, or passed by a service manager; held as long as the keeper
+//! lives.
 //!
 //! A unix socket is bound beside its path and renamed over it, so that a path never leads nowhere, and it is made with
 //! the ids and the mode it shall have, so that nothing has to be changed by path in a directory others may write to.
@@ -17,6 +18,7 @@ use rustix::net::{
 use rustix::process::{geteuid, umask};
 
 use super::owner::Owner;
+use super::service::{Passed, Place};
 use super::{StartError, beside, private_directory, private_path};
 use crate::config::{Address, Config};
 
@@ -34,10 +36,10 @@ pub(crate) struct Listeners {
 }
 
 impl Listeners {
-    /// Makes all of them, or none.
-    pub(super) fn bind(config: &Config, owner: &Owner) -> Result<Self, StartError> {
+    /// Takes those that were passed and makes the others; or makes none.
+    pub(super) fn bind(config: &Config, owner: &Owner, mut passed: Passed) -> Result<Self, StartError> {
         let mut listeners = Self { sockets: Vec::new(), made: Vec::new(), private: None };
-        let done = listeners.bind_all(config, owner);
+        let done = listeners.bind_all(config, owner, &mut passed);
         if done.is_err() {
             listeners.remove_files();
         }
@@ -48,41 +50,61 @@ impl Listeners {
     pub(crate) fn bind_embedded(config: &Config) -> Result<Self, StartError> {
         let owner = Owner::present(config)?;
         let mut listeners = Self { sockets: Vec::new(), made: Vec::new(), private: None };
-        let done = listeners.bind_http(config, &owner);
+        let done = listeners.bind_http(config, &owner, &mut Passed::default());
         if done.is_err() {
             listeners.remove_files();
         }
         done.map(|()| listeners)
     }
 
-    fn bind_all(&mut self, config: &Config, owner: &Owner) -> Result<(), StartError> {
-        self.bind_http(config, owner)?;
-        let attach = self.unix("socket", &config.socket, SocketType::SEQPACKET, config.socket_mode, owner)?;
-        self.sockets.push(attach);
-        let directory = private_directory(&config.socket);
+    fn bind_all(&mut self, config: &Config, owner: &Owner, passed: &mut Passed) -> Result<(), StartError> {
+        let attach = Place::unix(&config.socket, SocketType::SEQPACKET);
+        let private = Place::unix(&private_path(&config.socket), SocketType::SEQPACKET);
+        let all: Vec<_> =
+            http_places(config).map(|(_, place)| place).chain([attach.clone(), private.clone()]).collect();
+        passed.check(&all)?;
+        self.bind_http(config, owner, passed)?;
+        let socket = match passed.socket(&attach) {
+            Some(socket) => socket,
+            None => self.unix("socket", &config.socket, SocketType::SEQPACKET, config.socket_mode, owner)?,
+        };
+        self.sockets.push(socket);
+        let socket = match passed.socket(&private) {
+            Some(socket) => socket,
+            None => self.private(&config.socket, owner)?,
+        };
+        self.sockets.push(socket);
+        Ok(())
+    }
+
+    fn bind_http(
+        &mut self,
+        config: &Config,
+        owner: &Owner,
+        passed: &mut Passed,
+    ) -> Result<(), StartError> {
+        for (key, place) in http_places(config) {
+            let socket = match (passed.socket(&place), &place.address) {
+                (Some(socket), _) => socket,
+                (None, Address::Tcp(address)) => tcp(*address).map_err(|error| tcp_error(key, address, error))?,
+                (None, Address::Unix(path)) => {
+                    owner.prepare_directory(path)?;
+                    self.unix(key, path, SocketType::STREAM, config.socket_mode, owner)?
+                }
+            };
+            self.sockets.push(socket);
+        }
+        Ok(())
+    }
+
+    /// The attach socket of those who inherit the way to it.
+    fn private(&mut self, socket: &Path, owner: &Owner) -> Result<OwnedFd, StartError> {
+        let directory = private_directory(socket);
         owner.act(|| make_private(&directory)).map_err(|error| {
             StartError::new(format!("socket: cannot make the directory {}: {error}; remove it", directory.display()))
         })?;
         self.private = Some(directory);
-        let attach = self.unix("socket", &private_path(&config.socket), SocketType::SEQPACKET, 0o666, owner)?;
-        self.sockets.push(attach);
-        Ok(())
-    }
-
-    fn bind_http(&mut self, config: &Config, owner: &Owner) -> Result<(), StartError> {
-        for (key, addresses) in [("listen", &config.listen), ("admin_listen", &config.admin_listen)] {
-            for address in addresses {
-                let bound = match address {
-                    Address::Tcp(address) => tcp(*address).map_err(|error| tcp_error(key, address, error))?,
-                    Address::Unix(path) => {
-                        owner.prepare_directory(path)?;
-                        self.unix(key, path, SocketType::STREAM, config.socket_mode, owner)?
-                    }
-                };
-                self.sockets.push(bound);
-            }
-        }
-        Ok(())
+        self.unix("socket", &private_path(socket), SocketType::SEQPACKET, 0o666, owner)
     }
 
     fn unix(
@@ -130,6 +152,14 @@ impl Listeners {
             let _ = rustix::fs::rmdir(directory);
         }
     }
+}
+
+/// What `listen` and `admin_listen` name, in the order in which a hub takes them.
+fn http_places(config: &Config) -> impl Iterator<Item = (&'static str, Place)> {
+    [("listen", &config.listen), ("admin_listen", &config.admin_listen)].into_iter().flat_map(|(key, addresses)| {
+        let place = |address: &Address| Place { address: address.clone(), kind: SocketType::STREAM };
+        addresses.iter().map(move |address| (key, place(address)))
+    })
 }
 
 /// Makes a directory that nobody else can enter, or takes the one that a killed keeper left.

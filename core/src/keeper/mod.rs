@@ -15,6 +15,8 @@ mod hub_process;
 pub(crate) mod listeners;
 #[cfg(feature = "hub")]
 mod serve;
+#[cfg(feature = "hub")]
+mod service;
 
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};

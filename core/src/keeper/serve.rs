@@ -7,12 +7,15 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::SocketType;
 use rustix::process::Signal;
+use sd_notify::NotifyState;
 
 use super::hub_process::HubProcess;
 use super::listeners::Listeners;
 use super::lock::Lock;
 use super::owner::Owner;
+use super::service::{self, Passed, Place, Watchdog};
 use super::start::READY_TEXT;
 use super::{READY, StartError};
 use crate::config::{Address, Config, Handler, Log, LogLevel};
@@ -37,19 +40,29 @@ const MOST_LEASES: usize = 1024;
 /// Runs a hub and its keeper in the foreground until a signal ends them; the process becomes the keeper.
 pub fn run(config: &Config) -> ExitCode {
     let started = (|| {
+        let passed = Passed::take()?;
         let signals = Signals::block().map_err(|error| StartError::new(format!("signals: {error}")))?;
         config.check()?;
-        Owner::of(config)?.prepare_directory(&config.socket)?;
-        let lock = Lock::open(&config.socket)
-            .and_then(|lock| lock.take(Instant::now() + READY).map(|taken| taken.then_some(lock)))
-            .map_err(|error| {
-                let path = config.socket.display();
-                StartError::new(format!("{path}.lock: {error}: make its directory writable, or set another socket"))
-            })?;
-        let lock = lock.ok_or_else(|| StartError::new("another process is starting or ending a hub at this socket"))?;
-        Keeper::start(config, signals, lock, None)
+        // Nobody else can listen where the service manager does. And a master that holds the lock may be what this service
+        // was started for: it waits for the answer.
+        let lock = match passed.has(&Place::unix(&config.socket, SocketType::SEQPACKET)) {
+            true => None,
+            false => Some(lock(config)?),
+        };
+        Keeper::start(config, signals, lock, None, passed)
     })();
     finish(started, None)
+}
+
+fn lock(config: &Config) -> Result<Lock, StartError> {
+    Owner::of(config)?.prepare_directory(&config.socket)?;
+    let lock = Lock::open(&config.socket)
+        .and_then(|lock| lock.take(Instant::now() + READY).map(|taken| taken.then_some(lock)))
+        .map_err(|error| {
+            let path = config.socket.display();
+            StartError::new(format!("{path}.lock: {error}: make its directory writable, or set another socket"))
+        })?;
+    lock.ok_or_else(|| StartError::new("another process is starting or ending a hub at this socket"))
 }
 
 /// The same in a process made by [`start_or_adopt`](super::start_or_adopt), which it tells when the hub serves. Ends when
@@ -64,7 +77,7 @@ pub fn run_inherited() -> ExitCode {
         let signals = Signals::block().map_err(wrong)?;
         let mut config = Config::default();
         config.parse(&process::unsealed(&file).map_err(wrong)?, "configuration")?;
-        Keeper::start(&config, signals, Lock::inherited(lock), Some(lease))
+        Keeper::start(&config, signals, Some(Lock::inherited(lock)), Some(lease), Passed::default())
     })();
     finish(started, tells)
 }
@@ -120,7 +133,8 @@ fn open_log(log: &Log) -> Result<(), StartError> {
 struct Keeper {
     config: Config,
     signals: Signals,
-    lock: Lock,
+    /// None where a service manager holds the attach socket.
+    lock: Option<Lock>,
     listeners: Listeners,
     program: OwnedFd,
     config_file: OwnedFd,
@@ -134,11 +148,18 @@ struct Keeper {
     /// Since when there has been no lease; never in a process that was not started by one.
     alone: Option<Instant>,
     leased: bool,
+    watchdog: Option<Watchdog>,
 }
 
 impl Keeper {
     /// Does all that needs rights, gives them up, and has a hub that serves.
-    fn start(config: &Config, signals: Signals, lock: Lock, lease: Option<OwnedFd>) -> Result<Self, StartError> {
+    fn start(
+        config: &Config,
+        signals: Signals,
+        lock: Option<Lock>,
+        lease: Option<OwnedFd>,
+        passed: Passed,
+    ) -> Result<Self, StartError> {
         let internal = |what: &'static str| move |error: io::Error| StartError::new(format!("{what}: {error}"));
         // Before anything is opened that a later exec would need: after an upgrade the path leads to another program.
         let program = process::program(Path::new("/proc/self/exe")).map_err(internal("/proc/self/exe"))?;
@@ -146,7 +167,7 @@ impl Keeper {
         open_log(&config.log)?;
         log_to_stderr(config.log_level);
         process::raise_descriptor_limit();
-        let listeners = Listeners::bind(config, &owner)?;
+        let listeners = Listeners::bind(config, &owner, passed)?;
         match owner.account {
             Some(account) => process::become_account(account).map_err(internal("dropping privileges"))?,
             None => process::renounce().map_err(internal("dropping privileges"))?,
@@ -169,13 +190,15 @@ impl Keeper {
             leases: lease.into_iter().collect(),
             alone: None,
             leased,
+            watchdog: Watchdog::new(),
         };
         if let Err(error) = keeper.first_hub() {
             keeper.listeners.close();
             return Err(error);
         }
-        keeper.lock.release();
+        keeper.release_lock();
         keeper.log_start();
+        service::tell(&[NotifyState::Ready]);
         Ok(keeper)
     }
 
@@ -245,6 +268,9 @@ impl Keeper {
     fn keep(mut self) -> ExitCode {
         loop {
             self.wait_for_something();
+            if let Some(watchdog) = &mut self.watchdog {
+                watchdog.tell();
+            }
             if self.asked_to_end() {
                 return self.end();
             }
@@ -279,7 +305,13 @@ impl Keeper {
         // A lock that was taken by somebody else is asked for again a little later.
         let lonely = self.alone.map(|since| (since + self.config.linger).max(now + Duration::from_millis(20)));
         let respawn = self.hub.is_none().then_some(self.respawn);
-        let timeout = lonely.into_iter().chain(respawn).min().map(|at| timespec(at.saturating_duration_since(now)));
+        let watchdog = self.watchdog.as_ref().map(Watchdog::next);
+        let timeout = lonely
+            .into_iter()
+            .chain(respawn)
+            .chain(watchdog)
+            .min()
+            .map(|at| timespec(at.saturating_duration_since(now)));
         // Whatever it says, everything is looked at.
         let _ = poll(&mut fds, timeout.as_ref());
     }
@@ -341,7 +373,7 @@ impl Keeper {
 
     /// Whether no master is just asking for a lease; then the lock is ours and stays so.
     fn nobody_comes(&mut self) -> bool {
-        if !self.lock.take(Instant::now()).unwrap_or(false) {
+        if self.lock.as_ref().is_some_and(|lock| !lock.take(Instant::now()).unwrap_or(false)) {
             return false;
         }
         // A master had its answer before it gave up the lock, and the lease was handed on before that.
@@ -349,14 +381,21 @@ impl Keeper {
         if self.leases.is_empty() {
             return true;
         }
-        self.lock.release();
+        self.release_lock();
         false
+    }
+
+    fn release_lock(&self) {
+        if let Some(lock) = &self.lock {
+            lock.release();
+        }
     }
 
     /// Takes the sockets away, lets the hub answer what waits, and waits for it.
     fn end(mut self) -> ExitCode {
+        service::tell(&[NotifyState::Stopping]);
         // Who starts a hub now waits for us, or, where that lasts too long, puts new files in the place of ours.
-        let _ = self.lock.take(Instant::now() + Duration::from_secs(1));
+        let _ = self.lock.as_ref().map(|lock| lock.take(Instant::now() + Duration::from_secs(1)));
         self.listeners.close();
         let Some(hub) = self.hub.take() else { return ExitCode::SUCCESS };
         hub.drain();

@@ -78,7 +78,9 @@ final class InstallTest extends TestCase
         $expected = [
             "$prefix/sbin/push-hub", $extension, "$prefix/lib/libpush.so", "$prefix/lib/libpush.so.0",
             "$prefix/lib/libpush.so." . phpversion('push'), "$prefix/lib/libpush.a", "$prefix/include/push.h",
-            "$prefix/lib/pkgconfig/push.pc",
+            "$prefix/lib/pkgconfig/push.pc", "$prefix/lib/sysusers.d/push.conf", "$prefix/lib/tmpfiles.d/push.conf",
+            "$prefix/lib/systemd/system/push-hub.service", "$prefix/lib/systemd/system/push-hub.socket",
+            "$prefix/lib/systemd/system/push-hub-fpm.socket", '/etc/push.toml',
         ];
         if (is_dir(self::iniDirectory())) {
             $expected[] = self::iniDirectory() . '/mods-available/push.ini';
@@ -89,9 +91,34 @@ final class InstallTest extends TestCase
         self::checkIni($image, dirname($extension));
         self::checkLibrary($image);
         self::checkHub($image, $extension);
+        self::checkService($image);
 
         self::make('uninstall', $image);
         self::assertSame([], self::files($image));
+    }
+
+    /** The unit runs the hub that was installed, with the configuration that was, and systemd makes what it needs. */
+    private static function checkService(string $image): void
+    {
+        $libraries = $image . self::$prefix . '/lib';
+        $unit = file_get_contents("$libraries/systemd/system/push-hub.service");
+        $hub = self::$prefix . '/sbin/push-hub';
+        self::assertStringContainsString("\nExecStart=$hub --config /etc/push.toml\n", $unit);
+        $socket = Directory::make('service') . '/hub.sock';
+        $check = self::execute([
+            $image . $hub, '--config', "$image/etc/push.toml", '--check', '--user', Machine::unprivileged(), '--socket', $socket,
+        ]);
+        self::assertStringContainsString("socket        $socket\n", $check);
+        if (trim(self::execute(['sh', '-c', 'command -v systemd-tmpfiles || true'])) === '') {
+            return;
+        }
+        // Another system, with nothing in it but its users.
+        $root = Directory::make('root');
+        mkdir("$root/etc");
+        self::execute(['systemd-sysusers', "--root=$root", "$libraries/sysusers.d/push.conf"]);
+        self::assertMatchesRegularExpression('~^push:.*:/usr/sbin/nologin$~m', file_get_contents("$root/etc/passwd"));
+        self::execute(['systemd-tmpfiles', "--root=$root", '--create', "$libraries/tmpfiles.d/push.conf"]);
+        self::assertSame(0o40700, fileperms("$root/run/push/hub.sock.fpm"));
     }
 
     /** PHP loads the extension by the file that phpenmod links. */
@@ -149,20 +176,26 @@ final class InstallTest extends TestCase
         self::assertTrue(rename(self::$prefix, $image . self::$prefix));
     }
 
-    public function testAnIniFileThatWasChangedIsKept(): void
+    public function testSettingsThatWereChangedAreKept(): void
     {
-        if (!is_dir(self::iniDirectory())) {
-            self::markTestSkipped('this PHP has no mods-available');
-        }
         $image = Directory::make('image');
         self::make('install', $image);
-        $ini = $image . self::iniDirectory() . '/mods-available/push.ini';
-        file_put_contents($ini, "push.threads = 2\n", FILE_APPEND);
-        $changed = file_get_contents($ini);
-        self::assertStringContainsString("$ini is kept as it is, because it was changed", self::make('install', $image));
-        self::assertStringContainsString("$ini stays, because it was changed", self::make('uninstall', $image));
-        self::assertSame($changed, file_get_contents($ini));
-        self::assertCount(1, self::files($image));
+        $files = ["$image/etc/push.toml"];
+        if (is_dir(self::iniDirectory())) {
+            $files[] = $image . self::iniDirectory() . '/mods-available/push.ini';
+        }
+        foreach ($files as $file) {
+            file_put_contents($file, "# changed\n", FILE_APPEND);
+        }
+        $changed = array_map(file_get_contents(...), $files);
+        $installed = self::make('install', $image);
+        $uninstalled = self::make('uninstall', $image);
+        foreach ($files as $file) {
+            self::assertStringContainsString("$file is kept as it is, because it was changed", $installed);
+            self::assertStringContainsString("$file stays, because it was changed", $uninstalled);
+        }
+        self::assertSame($changed, array_map(file_get_contents(...), $files));
+        self::assertSameSize($files, self::files($image));
     }
 
     /** `make build` as a user, then `sudo make install` as root, who has no Rust. */
