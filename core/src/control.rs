@@ -12,8 +12,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
+use crate::config::{Config, Log};
 use crate::lease;
+use crate::logging;
 use crate::message::Position;
 use crate::process::{self, SharedNumber, Signals};
 
@@ -42,6 +43,7 @@ pub struct Control {
     signals: Signals,
     position: SharedNumber,
     config_hash: u64,
+    log: Log,
 }
 
 /// What a hub process starts with.
@@ -80,7 +82,7 @@ impl Control {
         let position = SharedNumber::map(position.as_fd())?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
         let start = after(now, unpack(position.load()));
-        let control = Self { line, signals, position, config_hash: config.hash() };
+        let control = Self { line, signals, position, config_hash: config.hash(), log: config.log.clone() };
         // Hubs may die faster than one a second, before any publication.
         control.position(start);
         Ok(Inherited { config, listen, admin_listen, attach, start, control })
@@ -114,7 +116,8 @@ impl Control {
         lease::grant(connection, asked, self.config_hash, |watched| self.report(&Report::Lease, Some(watched.as_fd())))
     }
 
-    /// Waits until the hub is to drain: the keeper says so or is gone, or a SIGTERM or SIGINT came.
+    /// Waits until the hub is to drain: the keeper says so or is gone, or a SIGTERM or SIGINT came. A SIGUSR1 opens the log
+    /// anew.
     pub fn wait_for_end(&self) {
         loop {
             let mut fds =
@@ -128,8 +131,11 @@ impl Control {
                 }
             }
             while let Some(signal) = self.signals.next() {
-                if signal != Signal::HUP {
+                if process::ends(signal) {
                     return;
+                }
+                if signal == Signal::USR1 {
+                    logging::reopen(&self.log);
                 }
             }
         }

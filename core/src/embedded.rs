@@ -5,25 +5,23 @@
 //! no threads: in a child every call is refused, and nothing that the threads may have left half-done is touched.
 
 use std::fmt;
-use std::fs::OpenOptions;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::net::{Shutdown, getsockname, shutdown};
-use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use crate::call::{Call, Outcome};
-use crate::config::{Address, Config, Log};
+use crate::config::{Address, Config};
 use crate::control::after;
 use crate::error::Error;
 use crate::hub::{Hub, Sockets};
 use crate::ingress::answer;
+use crate::keeper::StartError;
 use crate::keeper::listeners::Listeners;
-use crate::keeper::{StartError, verbosity};
+use crate::logging;
 use crate::message::Position;
 use crate::process;
 use crate::sequencer::Sequencer;
@@ -177,22 +175,8 @@ fn bound(addresses: &[Address], sockets: &[OwnedFd]) -> std::io::Result<Vec<Addr
     bound.collect()
 }
 
-/// The standard error stream is the program's own, so that a log file does not take its place.
 fn open_log(config: &Config) -> Result<(), StartError> {
-    let writer = match &config.log {
-        Log::Stderr => BoxMakeWriter::new(std::io::stderr),
-        Log::File(path) => {
-            let opened = OpenOptions::new().append(true).create(true).mode(0o640).open(path);
-            BoxMakeWriter::new(Arc::new(opened.map_err(|error| {
-                StartError::new(format!(
-                    "log = \"{}\": {error}: make its directory, or set another log",
-                    path.display()
-                ))
-            })?))
-        }
-    };
-    let format = tracing_subscriber::fmt().with_ansi(false).with_target(false);
-    // It fails for a second hub, which logs to where the first one does.
-    let _ = format.with_max_level(verbosity(config.log_level)).with_writer(writer).try_init();
-    Ok(())
+    logging::start_embedded(&config.log, config.log_level).map_err(|error| {
+        StartError::new(format!("log = \"{}\": {error}: make its directory, or set another log", config.log))
+    })
 }

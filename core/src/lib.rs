@@ -45,6 +45,8 @@ pub mod convert;
 // The processes around it.
 #[cfg(feature = "hub")]
 pub mod control;
+#[cfg(feature = "hub")]
+pub mod logging;
 #[cfg_attr(not(feature = "hub"), allow(dead_code, reason = "one side of it is the keeper's and the hub's"))]
 pub mod keeper;
 #[cfg_attr(not(feature = "hub"), allow(dead_code, reason = "one side of it is the keeper's and the hub's"))]

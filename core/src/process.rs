@@ -21,7 +21,7 @@ use rustix::process::{Gid, Pid, Resource, Rlimit, Signal, Uid, getrlimit, setrli
 
 /// The signals keeper and hub read from [`Signals`]. A spawned program starts with them blocked, so that none is lost
 /// before it reads them.
-const READ: [c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
+const READ: [c_int; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1];
 
 /// A program to start.
 pub(crate) struct Spawn<'a> {
@@ -224,6 +224,11 @@ pub(crate) fn wait(child: Pid) -> io::Result<Exit> {
     })
 }
 
+/// Whether the signal asks a process to end.
+pub(crate) fn ends(signal: Signal) -> bool {
+    matches!(signal, Signal::TERM | Signal::INT)
+}
+
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -242,7 +247,7 @@ impl std::fmt::Display for Exit {
     }
 }
 
-/// SIGTERM, SIGINT and SIGHUP as something to poll, from the moment it is made. Threads started later inherit the mask.
+/// SIGTERM, SIGINT, SIGHUP and SIGUSR1 as something to poll, from the moment it is made. Threads started later inherit the mask.
 pub(crate) struct Signals(OwnedFd);
 
 impl Signals {

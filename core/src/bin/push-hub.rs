@@ -9,7 +9,7 @@ use push_core::config::{Config, ConfigError};
 use push_core::control::{Control, Inherited};
 use push_core::convert;
 use push_core::hub::{Hub, Sockets};
-use push_core::keeper;
+use push_core::{keeper, logging};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
@@ -131,11 +131,10 @@ fn hub() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    keeper::log_to_stderr(config.log_level);
+    logging::start(&config.log, config.log_level);
     // A thread that is missing would be missed by its connections alone; the keeper replaces a hub that is gone.
-    let report = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        report(panic);
+    std::panic::set_hook(Box::new(|panic| {
+        tracing::error!("internal error: {panic}");
         std::process::abort();
     }));
     let control = Arc::new(control);

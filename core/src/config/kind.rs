@@ -557,6 +557,13 @@ impl FromStr for Address {
     }
 }
 
+/// Where syslog listens.
+const SYSLOG: &str = "/dev/log";
+
+fn file(path: &str) -> Option<PathBuf> {
+    (path.starts_with('/') && !path.ends_with('/')).then(|| path.into())
+}
+
 /// Where log lines go.
 pub(super) struct LogTarget;
 
@@ -566,8 +573,11 @@ impl Kind for LogTarget {
     fn read(&self, text: &str) -> Option<Log> {
         match text {
             "stderr" => Some(Log::Stderr),
-            path if path.starts_with('/') && !path.ends_with('/') => Some(Log::File(path.into())),
-            _ => None,
+            "syslog" => Some(Log::Syslog(SYSLOG.into())),
+            _ => match text.strip_prefix("syslog:") {
+                Some(path) => file(path).map(Log::Syslog),
+                None => file(text).map(Log::File),
+            },
         }
     }
 
@@ -575,11 +585,13 @@ impl Kind for LogTarget {
         match value {
             Log::Stderr => "stderr".to_owned(),
             Log::File(path) => path.display().to_string(),
+            Log::Syslog(path) if path == Path::new(SYSLOG) => "syslog".to_owned(),
+            Log::Syslog(path) => format!("syslog:{}", path.display()),
         }
     }
 
     fn allowed(&self) -> String {
-        "stderr or the absolute path of a file".to_owned()
+        "stderr, the absolute path of a file, syslog, or syslog: with the absolute path of its socket".to_owned()
     }
 }
 

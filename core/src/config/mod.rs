@@ -169,6 +169,14 @@ pub enum Log {
     Stderr,
     /// Appended to this file, which is opened before privileges are dropped.
     File(PathBuf),
+    /// Datagrams to this socket.
+    Syslog(PathBuf),
+}
+
+impl fmt::Display for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&kind::LogTarget.write(self))
+    }
 }
 
 /// How much is logged, from little to much.
@@ -385,7 +393,8 @@ declare! {
         linger: Duration = kind::Time { least: Duration::ZERO, most: DAY }, "10s";
         /// How long an ending hub may take to answer what waits.
         drain_timeout: Duration = kind::Time { least: Duration::ZERO, most: Duration::from_secs(300) }, "10s";
-        /// Where log lines go. Under FPM, whose standard error stream ends with the start, set a file.
+        /// Where log lines go. Under FPM, whose standard error stream ends with the start, set a file or syslog. A file is
+        /// opened again at SIGUSR1. Lines to the journal of systemd carry their level.
         log: Log = kind::LogTarget, "stderr";
         /// How much is logged.
         log_level: LogLevel = kind::Level, "info";

@@ -70,7 +70,12 @@ impl HubProcess {
 
     /// Ends it at once.
     pub(super) fn kill(&self) {
-        let _ = pidfd_send_signal(&self.end, Signal::KILL);
+        self.signal(Signal::KILL);
+    }
+
+    pub(super) fn signal(&self, signal: Signal) {
+        // It may be dead already.
+        let _ = pidfd_send_signal(&self.end, signal);
     }
 
     /// Waits for its end and says how that was.

@@ -77,12 +77,7 @@ impl Listeners {
         Ok(())
     }
 
-    fn bind_http(
-        &mut self,
-        config: &Config,
-        owner: &Owner,
-        passed: &mut Passed,
-    ) -> Result<(), StartError> {
+    fn bind_http(&mut self, config: &Config, owner: &Owner, passed: &mut Passed) -> Result<(), StartError> {
         for (key, place) in http_places(config) {
             let socket = match (passed.socket(&place), &place.address) {
                 (Some(socket), _) => socket,

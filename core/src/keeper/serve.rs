@@ -18,9 +18,10 @@ use super::owner::Owner;
 use super::service::{self, Passed, Place, Watchdog};
 use super::start::READY_TEXT;
 use super::{READY, StartError};
-use crate::config::{Address, Config, Handler, Log, LogLevel};
+use crate::config::{Address, Config, Handler, Log};
 use crate::control::{Report, unpack};
 use crate::lease::timespec;
+use crate::logging;
 use crate::process::{self, Exit, SharedNumber, Signals};
 
 /// A hub that lived this long died of something else than its predecessor.
@@ -101,32 +102,21 @@ fn finish(started: Result<Keeper, StartError>, tells: Option<OwnedFd>) -> ExitCo
     }
 }
 
-/// Log lines of keeper and hub go to the standard error stream; a log file takes its place.
-pub fn log_to_stderr(level: LogLevel) {
-    let level = verbosity(level);
-    tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).with_target(false).with_max_level(level).init();
-}
-
-/// `log_level` as the log takes it.
-pub(crate) fn verbosity(level: LogLevel) -> tracing::Level {
-    match level {
-        LogLevel::Error => tracing::Level::ERROR,
-        LogLevel::Warn => tracing::Level::WARN,
-        LogLevel::Info => tracing::Level::INFO,
-        LogLevel::Debug => tracing::Level::DEBUG,
-    }
-}
-
-fn open_log(log: &Log) -> Result<(), StartError> {
-    let Log::File(path) = log else { return Ok(()) };
-    let open = |path: &Path| -> io::Result<()> {
-        let mut options = std::fs::OpenOptions::new();
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o640);
-        let file = options.append(true).create(true).open(path)?;
-        Ok(rustix::stdio::dup2_stderr(&file)?)
+fn open_log(log: &Log, owner: &Owner) -> Result<(), StartError> {
+    let opened = owner.act(|| logging::open(log));
+    let opened = match (opened, log, owner.account) {
+        // A directory such as /var/log, in which only root makes files.
+        (Err(error), Log::File(path), Some(account)) if error.kind() == io::ErrorKind::PermissionDenied => {
+            logging::create_for(path, account)
+        }
+        (opened, ..) => opened,
     };
-    open(path).map_err(|error| {
-        StartError::new(format!("log = \"{}\": {error}: make its directory, or set another log", path.display()))
+    opened.map_err(|error| {
+        let cure = match log {
+            Log::Syslog(_) => "start the system's syslog, or set another log",
+            _ => "make its directory, or set another log",
+        };
+        StartError::new(format!("log = \"{log}\": {error}: {cure}"))
     })
 }
 
@@ -164,8 +154,8 @@ impl Keeper {
         // Before anything is opened that a later exec would need: after an upgrade the path leads to another program.
         let program = process::program(Path::new("/proc/self/exe")).map_err(internal("/proc/self/exe"))?;
         let owner = Owner::of(config)?;
-        open_log(&config.log)?;
-        log_to_stderr(config.log_level);
+        open_log(&config.log, &owner)?;
+        logging::start(&config.log, config.log_level);
         process::raise_descriptor_limit();
         let listeners = Listeners::bind(config, &owner, passed)?;
         match owner.account {
@@ -232,7 +222,7 @@ impl Keeper {
                 Some((Report::Lease, lease)) => self.leases.extend(lease),
                 None => {}
             }
-            let asked_to_end = std::iter::from_fn(|| self.signals.next()).any(|signal| signal != Signal::HUP);
+            let asked_to_end = std::iter::from_fn(|| self.signals.next()).any(process::ends);
             if asked_to_end || left.is_zero() {
                 hub.kill();
                 let _ = hub.wait();
@@ -318,9 +308,16 @@ impl Keeper {
 
     fn asked_to_end(&self) -> bool {
         while let Some(signal) = self.signals.next() {
-            if signal != Signal::HUP {
+            if process::ends(signal) {
                 tracing::info!("ending: {}", if signal == Signal::INT { "SIGINT" } else { "SIGTERM" });
                 return true;
+            }
+            if signal == Signal::USR1 {
+                logging::reopen(&self.config.log);
+                if let Some(hub) = &self.hub {
+                    hub.signal(Signal::USR1);
+                }
+                continue;
             }
             tracing::warn!("SIGHUP changes nothing: a changed configuration needs a restart");
         }
@@ -408,7 +405,7 @@ impl Keeper {
             if readable_now(&hub.end) {
                 break;
             }
-            let again = std::iter::from_fn(|| self.signals.next()).any(|signal| signal != Signal::HUP);
+            let again = std::iter::from_fn(|| self.signals.next()).any(process::ends);
             if (again && asked.elapsed() >= ECHO) || left.is_zero() {
                 tracing::error!("the hub (pid {}) did not end; it is killed", hub.pid.as_raw_nonzero());
                 hub.kill();

@@ -170,11 +170,15 @@ impl Foreground {
     }
 
     pub fn start_by(command: &mut Command, site: &Site) -> Self {
+        // The last line of a start.
+        Self::start_until(command, || site.log().contains("memory_limit"))
+    }
+
+    pub fn start_until(command: &mut Command, mut serves: impl FnMut() -> bool) -> Self {
         let mut running = Self { keeper: command.stdin(Stdio::null()).spawn().unwrap() };
         wait_until("the hub serves", || {
-            assert_eq!(running.keeper.try_wait().unwrap(), None, "{}", site.log());
-            // The last line of a start.
-            site.log().contains("memory_limit")
+            assert_eq!(running.keeper.try_wait().unwrap(), None, "it ended");
+            serves()
         });
         running
     }
