@@ -1,11 +1,12 @@
 //! The line between a hub and its keeper.
 //!
 //! The hub tells when it serves, hands leases on, and keeps its last position where it outlives it. In the other
-//! direction there is one message: the end of the line, by which the keeper asks the hub to drain, and which comes by
+//! direction there is a changed configuration, and the end of the line, by which the keeper asks the hub to drain, and which comes by
 //! itself when the keeper dies. A hub never goes on without its keeper.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -42,7 +43,7 @@ pub struct Control {
     line: OwnedFd,
     signals: Signals,
     position: SharedNumber,
-    config_hash: u64,
+    config_hash: AtomicU64,
     log: Log,
 }
 
@@ -82,7 +83,7 @@ impl Control {
         let position = SharedNumber::map(position.as_fd())?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
         let start = after(now, unpack(position.load()));
-        let control = Self { line, signals, position, config_hash: config.hash(), log: config.log.clone() };
+        let control = Self { line, signals, position, config_hash: config.hash().into(), log: config.log.clone() };
         // Hubs may die faster than one a second, before any publication.
         control.position(start);
         Ok(Inherited { config, listen, admin_listen, attach, start, control })
@@ -113,17 +114,21 @@ impl Control {
     /// # Errors
     /// There is no lease: the keeper or the master is gone, or there are no descriptors left.
     pub fn grant(&self, connection: BorrowedFd<'_>, asked: (u16, &str, u64)) -> io::Result<()> {
-        lease::grant(connection, asked, self.config_hash, |watched| self.report(&Report::Lease, Some(watched.as_fd())))
+        let own_hash = self.config_hash.load(Ordering::Relaxed);
+        lease::grant(connection, asked, own_hash, |watched| self.report(&Report::Lease, Some(watched.as_fd())))
     }
 
-    /// Waits until the hub is to drain: the keeper says so or is gone, or a SIGTERM or SIGINT came. A SIGUSR1 opens the log
-    /// anew.
-    pub fn wait_for_end(&self) {
+    /// Waits until the hub is to drain: the keeper says so or is gone, or a SIGTERM or SIGINT came. Gives another
+    /// configuration that the keeper sends to `changed`. A SIGUSR1 opens the log anew.
+    pub fn wait_for_end(&self, mut changed: impl FnMut(Config)) {
         loop {
             let mut fds =
                 [PollFd::new(&self.line, PollFlags::IN | PollFlags::RDHUP), PollFd::new(&self.signals, PollFlags::IN)];
             match poll(&mut fds, None) {
-                Ok(_) if !fds[0].revents().is_empty() => return,
+                Ok(_) if !fds[0].revents().is_empty() => match self.ordered() {
+                    Some(config) => changed(config),
+                    None => return,
+                },
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => {
                     tracing::error!("the line to the keeper cannot be watched: {error}");
@@ -139,6 +144,15 @@ impl Control {
                 }
             }
         }
+    }
+
+    /// The configuration that the keeper sent; nothing at the end of the line.
+    fn ordered(&self) -> Option<Config> {
+        let (_, file) = lease::receive(self.line.as_fd()).ok()?;
+        let mut config = Config::default();
+        config.parse(&process::unsealed(&file.into_iter().next()?).ok()?, "configuration").ok()?;
+        self.config_hash.store(config.hash(), Ordering::Relaxed);
+        Some(config)
     }
 
     fn report(&self, report: &Report, with: Option<BorrowedFd<'_>>) -> io::Result<()> {

@@ -128,6 +128,13 @@ impl Hub {
         &self.lost
     }
 
+    /// Goes on with another configuration, which differs in what [`Config::change_to`] takes over only.
+    pub fn reconfigure(&mut self, config: &Arc<Config>) {
+        self.config = config.clone();
+        self.inboxes.iter().for_each(|inbox| inbox.reconfigure(config.clone()));
+        self.engine.set_limits(limits(config));
+    }
+
     /// Accepts no more, answers everyone who waits with a position, and ends within `drain_timeout`. Returns the head.
     pub fn drain(self) -> Position {
         let deadline = std::time::Instant::now() + self.config.drain_timeout;

@@ -448,6 +448,11 @@ impl Sequencer {
         self.change(State::expire)
     }
 
+    /// Enforces other limits from now on: on what comes, not on what is there.
+    pub(crate) fn set_limits(&self, limits: Limits) {
+        self.enter().limits = limits;
+    }
+
     fn enter(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("a panic inside the critical section ends the hub")
     }

@@ -112,15 +112,83 @@ fn a_signal_to_the_whole_group_is_still_a_gentle_end() {
 }
 
 #[test]
-fn sighup_changes_nothing_and_says_so() {
+fn sighup_takes_over_what_a_running_hub_can_and_names_the_rest() {
     let site = Site::new();
-    let running = Foreground::start(&site, &site.config(&[]));
+    let before = site.config(&[("longpolling_connection_ttl", "1h")]);
+    let running = Foreground::start(&site, &before);
     let hub = site.hub();
+    site.publish("a", "x");
+    let mut waiting = Client::new(site.listen);
+    waiting.get("/sub/a", "");
+    wait_until("somebody waits", || has_subscriber(&site, "a"));
+
+    let settings = [
+        ("longpolling_connection_ttl", "1s"),
+        ("max_number_of_channels", "1"),
+        ("log_level", "debug"),
+        ("threads", "3"),
+    ];
+    let after = site.config(&settings);
+    site.write(&after);
     signal(running.pid(), Signal::HUP);
     signal(hub, Signal::HUP);
-    wait_until("the log says so", || site.log().contains("SIGHUP changes nothing"));
-    site.publish("a", "still here");
+    wait_until("the log says so", || {
+        site.log().contains("SIGHUP: changed from now on: max_number_of_channels, log_level")
+    });
+    assert!(site.log().contains("SIGHUP: changed, and needs a restart: threads\n"), "{}", site.log());
+    // The lines of the hub, and its limits, follow; who waited waits as before.
+    let attach = || {
+        push_core::client::Client::new(push_core::client::Options {
+            socket: site.socket(),
+            inherited: None,
+            timeout: DEADLINE,
+            backoff: Duration::from_millis(1),
+            ring_size: 256 << 10,
+        })
+    };
+    let mut client = attach();
+    let options = push_core::channel::ChannelOptions::default;
+    wait_until("the limit holds", || match client.create_channel(Some("b"), options()) {
+        Ok(_) => !client.delete_channel("b", None).unwrap(),
+        Err(error) => error.to_string().contains("max_number_of_channels allows (1)"),
+    });
+    assert!(attach().ping(DEADLINE));
+    assert!(site.log().contains("client attached"), "{}", site.log());
+    let mut new = Client::new(site.listen);
+    new.get("/sub/a", "");
+    assert_eq!(new.response().status, 304, "after a second, not after an hour");
+    assert!(waiting.is_silent());
+    site.publish("a", "y");
+    assert_eq!(waiting.response().text(), "y");
     assert_eq!(site.hub(), hub);
+
+    // The next hub has it too, and a master that has the same adopts it.
+    signal(hub, Signal::KILL);
+    wait_until("the next hub serves", || site.log().contains("a new hub serves"));
+    client.create_channel(Some("c"), options()).unwrap();
+    assert!(client.create_channel(Some("d"), options()).is_err());
+    let mut same = after.clone();
+    same.set("threads", "2").unwrap();
+    assert_eq!(start_or_adopt(&same, Path::new(PROGRAM)).unwrap().how, How::Adopted);
+}
+
+#[test]
+fn sighup_with_a_wrong_configuration_changes_nothing() {
+    let site = Site::new();
+    let running = Foreground::start(&site, &site.config(&[]));
+    fs::write(site.path("push.toml"), "message_ttl = '1m'\nthreads = 'many'\n").unwrap();
+    signal(running.pid(), Signal::HUP);
+    wait_until("the log says so", || site.log().contains("SIGHUP: the configuration stays as it is: "));
+    assert!(site.log().contains("push.toml:2: threads = \"many\": allowed is"), "{}", site.log());
+    site.publish("a", "still here");
+}
+
+#[test]
+fn sighup_tells_that_php_fpm_has_the_configuration_of_its_hub() {
+    let site = Site::new();
+    let leased = Leased::start(&site, &site.config(&[]));
+    signal(leased.keeper, Signal::HUP);
+    wait_until("the log says so", || site.log().contains("SIGHUP changes nothing: php-fpm gave this hub"));
 }
 
 /// Also when the test fails.

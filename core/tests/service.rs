@@ -278,6 +278,16 @@ fn a_watchdog_hears_of_the_keeper_also_while_it_has_no_hub() {
 }
 
 #[test]
+fn a_reload_is_told_from_its_beginning_to_its_end() {
+    let manager = Manager::new(|_| true);
+    let service = manager.start();
+    signal(service.pid(), Signal::HUP);
+    manager.hear("RELOADING=1");
+    manager.hear("READY=1");
+    assert!(manager.site.log().contains("SIGHUP: nothing changed"), "{}", manager.site.log());
+}
+
+#[test]
 fn a_service_without_manager_tells_nobody() {
     let manager = Manager::new(|_| true);
     let mut command = manager.command();

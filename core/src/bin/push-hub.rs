@@ -24,8 +24,14 @@ fn main() -> ExitCode {
     if arguments.next_if(|first| first == "convert").is_some() {
         return converted(arguments);
     }
-    match command(arguments) {
-        Ok(Command::Run(config)) => keeper::run(&config),
+    let arguments: Vec<OsString> = arguments.collect();
+    // With what the files say at that time.
+    let reload = || match command(arguments.iter().cloned())? {
+        Command::Run(config) => Ok(*config),
+        Command::Say(_) => unreachable!("these arguments ran a hub"),
+    };
+    match command(arguments.iter().cloned()) {
+        Ok(Command::Run(config)) => keeper::run(&config, &reload),
         Ok(Command::Say(text)) => {
             print!("{text}");
             ExitCode::SUCCESS
@@ -139,7 +145,7 @@ fn hub() -> ExitCode {
     }));
     let control = Arc::new(control);
     let sockets = Sockets { listen, admin_listen, attach };
-    let hub = match Hub::start(Arc::new(config), sockets, start, Some(control.clone())) {
+    let mut hub = match Hub::start(Arc::new(config), sockets, start, Some(control.clone())) {
         Ok(hub) => hub,
         Err(error) => {
             control.failed(&format!("the hub cannot start its threads: {error}"));
@@ -148,7 +154,10 @@ fn hub() -> ExitCode {
     };
     // Without a keeper the line has ended, and the wait is over at once.
     let _ = control.ready();
-    control.wait_for_end();
+    control.wait_for_end(|config| {
+        logging::set_level(config.log_level);
+        hub.reconfigure(&Arc::new(config));
+    });
     hub.drain();
     ExitCode::SUCCESS
 }

@@ -5,6 +5,7 @@
 //! checked when it is set; what concerns several keys is checked by [`Config::check`], which every start calls. This
 //! module opens nothing but the file it is told to load.
 
+mod change;
 mod kind;
 mod location;
 mod preset;
@@ -17,6 +18,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use change::Change;
 use kind::Kind;
 pub use location::{Handler, Mode};
 use location::{Place, default_places};

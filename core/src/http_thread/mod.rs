@@ -64,12 +64,19 @@ pub(crate) struct Inbox {
     pub(crate) mailbox: Arc<Mailbox>,
     /// Accepted sockets.
     accepted: Mutex<Vec<(OwnedFd, From)>>,
+    /// A configuration to go on with.
+    config: Mutex<Option<Arc<Config>>>,
     draining: AtomicBool,
 }
 
 impl Inbox {
     pub(crate) fn deal(&self, socket: OwnedFd, from: From) {
         self.accepted.lock().expect("pushing to a list does not panic").push((socket, from));
+        self.mailbox.wake();
+    }
+
+    pub(crate) fn reconfigure(&self, config: Arc<Config>) {
+        *self.config.lock().expect("storing a pointer does not panic") = Some(config);
         self.mailbox.wake();
     }
 
@@ -172,6 +179,9 @@ impl HttpThread {
     fn work(&mut self) {
         if self.inbox.mailbox.answered() {
             self.counters().woken();
+            if let Some(config) = self.inbox.config.lock().expect("taking a pointer does not panic").take() {
+                self.config = config;
+            }
             self.adopt();
             self.fan_out();
             if self.inbox.draining.load(Ordering::Acquire) && !self.draining {

@@ -9,7 +9,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::HUB;
 use crate::control::Report;
-use crate::lease::receive;
+use crate::lease::{receive, send};
 use crate::process::{self, Exit, Spawn};
 
 /// A running hub, or one that ended and was not yet waited for.
@@ -60,6 +60,11 @@ impl HubProcess {
                 None
             }
         }
+    }
+
+    /// Has it go on with another configuration.
+    pub(super) fn reconfigure(&self, config: BorrowedFd<'_>) -> io::Result<()> {
+        send(self.line.as_fd(), b"config", Some(config))
     }
 
     /// Asks it to answer what waits and to end.

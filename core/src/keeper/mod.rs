@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 #[cfg(feature = "hub")]
-pub use serve::{check, run, run_inherited};
+pub use serve::{Reload, check, run, run_inherited};
 pub use start::{How, Started, start_or_adopt};
 
 /// `argv[0]` of a keeper that was started by [`start_or_adopt`].

@@ -18,7 +18,7 @@ use super::owner::Owner;
 use super::service::{self, Passed, Place, Watchdog};
 use super::start::READY_TEXT;
 use super::{READY, StartError};
-use crate::config::{Address, Config, Handler, Log};
+use crate::config::{Address, Change, Config, Handler, Log};
 use crate::control::{Report, unpack};
 use crate::lease::timespec;
 use crate::logging;
@@ -38,8 +38,12 @@ const ECHO: Duration = Duration::from_secs(1);
 /// Leases are few (one per PHP master); what asks for more is broken.
 const MOST_LEASES: usize = 1024;
 
-/// Runs a hub and its keeper in the foreground until a signal ends them; the process becomes the keeper.
-pub fn run(config: &Config) -> ExitCode {
+/// Reads the configuration again; the text says what is wrong with it.
+pub type Reload<'a> = &'a dyn Fn() -> Result<Config, String>;
+
+/// Runs a hub and its keeper in the foreground until a signal ends them; the process becomes the keeper. At a SIGHUP it
+/// takes over what it can of what `reload` gives.
+pub fn run(config: &Config, reload: Reload<'_>) -> ExitCode {
     let started = (|| {
         let passed = Passed::take()?;
         let signals = Signals::block().map_err(|error| StartError::new(format!("signals: {error}")))?;
@@ -52,7 +56,7 @@ pub fn run(config: &Config) -> ExitCode {
         };
         Keeper::start(config, signals, lock, None, passed)
     })();
-    finish(started, None)
+    finish(started, None, Some(reload))
 }
 
 fn lock(config: &Config) -> Result<Lock, StartError> {
@@ -80,11 +84,11 @@ pub fn run_inherited() -> ExitCode {
         config.parse(&process::unsealed(&file).map_err(wrong)?, "configuration")?;
         Keeper::start(&config, signals, Some(Lock::inherited(lock)), Some(lease), Passed::default())
     })();
-    finish(started, tells)
+    finish(started, tells, None)
 }
 
 /// Tells the starter how the start went, and then keeps the hub.
-fn finish(started: Result<Keeper, StartError>, tells: Option<OwnedFd>) -> ExitCode {
+fn finish(started: Result<Keeper, StartError>, tells: Option<OwnedFd>, reload: Option<Reload<'_>>) -> ExitCode {
     let text = match &started {
         Ok(_) => READY_TEXT.to_vec(),
         Err(error) => error.to_string().into_bytes(),
@@ -94,7 +98,7 @@ fn finish(started: Result<Keeper, StartError>, tells: Option<OwnedFd>) -> ExitCo
         let _ = std::fs::File::from(tells).write_all(&text);
     }
     match started {
-        Ok(keeper) => keeper.keep(),
+        Ok(keeper) => keeper.keep(reload),
         Err(error) => {
             eprintln!("push-hub: {error}");
             ExitCode::FAILURE
@@ -255,13 +259,13 @@ impl Keeper {
     }
 
     /// Runs until the end.
-    fn keep(mut self) -> ExitCode {
+    fn keep(mut self, reload: Option<Reload<'_>>) -> ExitCode {
         loop {
             self.wait_for_something();
             if let Some(watchdog) = &mut self.watchdog {
                 watchdog.tell();
             }
-            if self.asked_to_end() {
+            if self.asked_to_end(reload) {
                 return self.end();
             }
             self.take_reports();
@@ -306,7 +310,7 @@ impl Keeper {
         let _ = poll(&mut fds, timeout.as_ref());
     }
 
-    fn asked_to_end(&self) -> bool {
+    fn asked_to_end(&mut self, reload: Option<Reload<'_>>) -> bool {
         while let Some(signal) = self.signals.next() {
             if process::ends(signal) {
                 tracing::info!("ending: {}", if signal == Signal::INT { "SIGINT" } else { "SIGTERM" });
@@ -319,9 +323,42 @@ impl Keeper {
                 }
                 continue;
             }
-            tracing::warn!("SIGHUP changes nothing: a changed configuration needs a restart");
+            self.reload(reload);
         }
         false
+    }
+
+    fn reload(&mut self, reload: Option<Reload<'_>>) {
+        let Some(read) = reload else {
+            return tracing::warn!("SIGHUP changes nothing: php-fpm gave this hub its configuration; restart php-fpm");
+        };
+        service::tell_reloading();
+        let done = read()
+            .and_then(|new| self.config.change_to(&new).map_err(|error| error.to_string()))
+            .and_then(|change| self.take_over(change).map_err(|error| format!("it cannot be passed on: {error}")));
+        if let Err(error) = done {
+            tracing::error!("SIGHUP: the configuration stays as it is: {error}");
+        }
+        service::tell(&[NotifyState::Ready]);
+    }
+
+    fn take_over(&mut self, Change { config, taken, left }: Change) -> io::Result<()> {
+        if !left.is_empty() {
+            tracing::warn!("SIGHUP: changed, and needs a restart: {}", left.join(", "));
+        }
+        if taken.is_empty() {
+            tracing::info!("SIGHUP: nothing changed that a running hub takes over");
+            return Ok(());
+        }
+        // For this hub and for those that follow it.
+        self.config_file = process::sealed(c"push-config", config.to_toml().as_bytes())?;
+        logging::set_level(config.log_level);
+        self.config = config;
+        if let Some(hub) = &self.hub {
+            hub.reconfigure(self.config_file.as_fd())?;
+        }
+        tracing::info!("SIGHUP: changed from now on: {}", taken.join(", "));
+        Ok(())
     }
 
     fn take_reports(&mut self) {

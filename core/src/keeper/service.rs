@@ -115,6 +115,14 @@ pub(super) fn tell(states: &[NotifyState<'_>]) {
     }
 }
 
+/// Tells it that [`NotifyState::Ready`] will follow.
+pub(super) fn tell_reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!("the service manager cannot be told: {error}"),
+    }
+}
+
 /// The service manager ends a keeper of which it does not hear for some time.
 pub(super) struct Watchdog {
     every: Duration,

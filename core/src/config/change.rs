@@ -1,0 +1,148 @@
+//! What a running hub takes over of another configuration, and what waits for its restart.
+
+use super::{Config, ConfigError, LOCATION_NAMES, Location};
+
+/// Keys that are read each time they are needed, or by clients only. The others are built into sockets, threads, memory
+/// and rings, or into what stored channels were counted as.
+const AT_RUN_TIME: &[&str] = &[
+    "backoff",
+    "channel_deleted_message_text",
+    "channel_inactivity_time",
+    "client_buffer",
+    "dedupe_window",
+    "drain_timeout",
+    "gap_message_text",
+    "header_timeout",
+    "keepalive_timeout",
+    "linger",
+    "log_level",
+    "max_channels_per_subscription",
+    "max_messages_stored_per_channel",
+    "max_number_of_channels",
+    "max_number_of_wildcard_channels",
+    "max_subscribers_per_channel",
+    "message_ttl",
+    "ping_message_text",
+    "ring_size",
+    "send_timeout",
+    "timeout",
+    "timeout_with_body",
+];
+
+/// A step from one configuration towards another.
+#[derive(Debug)]
+pub struct Change {
+    /// The old one with what can be taken over.
+    pub config: Config,
+    /// What that is: keys and locations.
+    pub taken: Vec<String>,
+    /// What needs a restart.
+    pub left: Vec<String>,
+}
+
+impl Config {
+    /// What a hub with this configuration can take over of `new` while it runs.
+    ///
+    /// # Errors
+    /// What can be taken over does not go together with what stays.
+    pub fn change_to(&self, new: &Self) -> Result<Change, ConfigError> {
+        let mut change = Change { config: self.clone(), taken: Vec::new(), left: Vec::new() };
+        let pairs = self.values().into_iter().zip(new.values());
+        let of_hub = pairs.filter(|((key, _), _)| !LOCATION_NAMES.contains(key));
+        for ((key, old), (_, value)) in of_hub {
+            if old == value {
+            } else if AT_RUN_TIME.contains(&key) {
+                change.config.assign(key, &value)?;
+                change.taken.push(key.to_owned());
+            } else {
+                change.left.push(key.to_owned());
+            }
+        }
+        change.take_locations(self, new)?;
+        change.config.check()?;
+        Ok(change)
+    }
+}
+
+impl Change {
+    /// Whoever waits knows its location by the number: those that are there keep it, new ones may follow.
+    fn take_locations(&mut self, old: &Config, new: &Config) -> Result<(), ConfigError> {
+        if old.locations == new.locations {
+            return Ok(());
+        }
+        let place = |location: &Location| (location.path.clone(), location.handler, location.public);
+        let in_place = old.locations.len() <= new.locations.len()
+            && old.locations.iter().zip(&new.locations).all(|(old, new)| place(old) == place(new));
+        if !in_place {
+            self.left.push("the order, paths or kinds of locations".to_owned());
+            return Ok(());
+        }
+        for (key, value) in new.values().into_iter().filter(|(key, _)| LOCATION_NAMES.contains(key)) {
+            self.config.assign(key, &value)?;
+        }
+        self.config.places.clone_from(&new.places);
+        self.config.locations.clone_from(&new.locations);
+        let changed = new.locations.iter().enumerate().filter(|(at, new)| old.locations.get(*at) != Some(*new));
+        self.taken.extend(changed.map(|(_, location)| format!("location {}", location.path)));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Config {
+        let mut config = Config::default();
+        config.parse(text, "push.toml").unwrap();
+        config
+    }
+
+    fn change(old: &str, new: &str) -> Change {
+        parsed(old).change_to(&parsed(new)).unwrap()
+    }
+
+    #[test]
+    fn every_key_of_the_list_exists() {
+        for key in AT_RUN_TIME {
+            assert!(Config::keys().iter().any(|found| found.name == *key && !found.location), "{key}");
+        }
+    }
+
+    #[test]
+    fn limits_are_taken_and_what_is_built_in_is_left() {
+        let change = change("", "message_ttl = '1m'\nthreads = 64\nlog_level = 'debug'\nmemory_limit = '1g'");
+        assert_eq!(change.taken, ["message_ttl", "log_level"]);
+        assert_eq!(change.left, ["threads", "memory_limit"]);
+        let expected = parsed("message_ttl = '1m'\nlog_level = 'debug'");
+        assert_eq!(change.config.to_toml(), expected.to_toml());
+        assert_eq!(change.config.hash(), expected.hash(), "a master that has the same adopts it");
+    }
+
+    #[test]
+    fn locations_change_in_place_and_new_ones_follow() {
+        let sub = "[[location]]\npath = '/sub/'\nsubscriber = 'long-polling'\n";
+        let poll = "[[location]]\npath = '/poll/'\nsubscriber = 'polling'\n";
+        let taken = change(sub, &format!("content_type = 'text/x'\n{sub}footer_template = 'x'\n{poll}"));
+        assert_eq!(taken.taken, ["location /sub/", "location /poll/"]);
+        assert_eq!(taken.config.locations[0].footer_template.as_deref(), Some("x"));
+        assert_eq!(taken.config.locations[1].content_type, "text/x");
+        let mut copy = Config::default();
+        copy.parse(&taken.config.to_toml(), "copy").unwrap();
+        assert_eq!(copy.locations, taken.config.locations);
+        for other in [poll.to_owned(), format!("{poll}{sub}"), sub.replace("long-polling", "polling")] {
+            let left = change(&format!("{sub}{poll}"), &other);
+            assert_eq!(left.left, ["the order, paths or kinds of locations"]);
+            assert_eq!(left.config.locations, parsed(&format!("{sub}{poll}")).locations);
+        }
+    }
+
+    #[test]
+    fn what_stays_and_what_comes_must_go_together() {
+        let old = parsed("");
+        let new = parsed("wildcard_channel_prefix = 'b_'\nmax_number_of_wildcard_channels = 5");
+        let error = old.change_to(&new).unwrap_err().to_string();
+        assert!(error.contains("counts nothing without wildcard_channel_prefix"), "{error}");
+    }
+}
