@@ -385,3 +385,6 @@ pub(crate) fn refuse(error: &Error) -> Reply {
         Error::HubUnavailable(_) | Error::Timeout { .. } | Error::Incompatible { .. } => Reply::refusal(503, error),
     }
 }
+
+#[cfg(test)]
+mod tests;
