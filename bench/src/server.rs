@@ -1,5 +1,6 @@
 //! Starts a server to measure, configured alike: one thread, everything in memory, no access log, `GET /lp/<channel>`,
-//! `/stream/`, `/ev/` and `/ws/` likewise, and `POST /pub?id=<channel>`. It lives in a private directory and ends, with all its processes, when it is dropped.
+//! `/stream/`, `/ev/` and `/ws/` likewise, and `POST /pub?id=<channel>`. It lives in a private directory and ends, with all
+//! its processes, when it is dropped.
 
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
