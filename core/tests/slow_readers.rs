@@ -2,12 +2,13 @@
 
 mod support;
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use support::slow::{MUCH, Reader, message, narrow_events, narrow_stream, narrow_websocket, publish};
 use support::stream::Stream;
-use support::{Client, hub};
+use support::websocket::{PONG, frame};
+use support::{Client, hub, wait_until};
 
 #[test]
 fn a_reader_that_stops_gets_its_own_bytes_in_order_and_all_of_them() {
@@ -155,6 +156,22 @@ fn a_reader_that_takes_nothing_for_the_send_timeout_is_closed() {
     for mut client in stopped {
         ends(&mut client);
     }
+}
+
+#[test]
+fn a_websocket_that_talks_and_takes_nothing_is_closed_all_the_same() {
+    let hub = hub(&[("send_timeout", "1s"), ("ping_message_interval", "none")]);
+    let mut socket = narrow_websocket(&hub, "/ws/a");
+    hub.wait_for_subscribers("a", 1);
+    for number in 0..MUCH / 30_000 {
+        publish(&hub, "a", message('a', number, 30_000).as_bytes());
+    }
+    let pong = frame(PONG, true, "");
+    wait_until("it is closed", || {
+        // Refused once it is.
+        let _ = socket.client.socket.write(&pong);
+        hub.counters("a").is_some_and(|counters| counters["subscribers"] == 0)
+    });
 }
 
 /// The connection is closed, whatever came before.

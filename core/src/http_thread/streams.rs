@@ -341,7 +341,10 @@ impl HttpThread {
             return self.finish(key, out.into(), false);
         }
         self.write_streams();
-        self.set_stream_deadline(key);
+        // Who talks and takes nothing has not moved its deadline.
+        if self.stream(key).is_some_and(|(stream, _)| !stream.output.is_blocked()) {
+            self.set_stream_deadline(key);
+        }
     }
 
     fn publish(&self, location: &Location, seats: &Seats, text: &[u8]) -> Result<(), Reply> {
