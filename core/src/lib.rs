@@ -41,6 +41,8 @@ mod readiness;
 // For operators.
 #[cfg(feature = "hub")]
 pub mod convert;
+#[cfg(feature = "hub")]
+pub mod doctor;
 
 // The processes around it.
 #[cfg(feature = "hub")]

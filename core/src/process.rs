@@ -500,6 +500,39 @@ pub(crate) fn group(name: &str) -> io::Result<Option<Gid>> {
     }
 }
 
+/// The groups of a user, by number: its own and those that it is a member of.
+#[cfg(feature = "hub")]
+pub(crate) fn groups(name: &str, account: Account) -> io::Result<Vec<u32>> {
+    /// Linux allows a process no more.
+    const MOST: usize = 65_536;
+    let name = CString::new(name)?;
+    let mut groups = vec![0; MOST];
+    let mut count = MOST as c_int;
+    // SAFETY: `count` says how many numbers there is room for; both pointers are to locals.
+    let done = unsafe { libc::getgrouplist(name.as_ptr(), account.gid.as_raw(), groups.as_mut_ptr(), &raw mut count) };
+    if done < 0 {
+        return Err(io::Error::other("there are too many"));
+    }
+    groups.truncate(usize::try_from(count).unwrap_or(0));
+    Ok(groups)
+}
+
+/// The name of a group, where it has one.
+#[cfg(feature = "hub")]
+pub(crate) fn group_name(gid: u32) -> Option<String> {
+    let mut buffer = vec![0; RECORD];
+    // SAFETY: zero is a valid value of all its fields.
+    let mut record: libc::group = unsafe { std::mem::zeroed() };
+    let mut found = ptr::null_mut();
+    // SAFETY: all pointers are to locals, and the length is that of the buffer.
+    unsafe { libc::getgrgid_r(gid, &raw mut record, buffer.as_mut_ptr(), buffer.len(), &raw mut found) };
+    if found.is_null() {
+        return None;
+    }
+    // SAFETY: a record that was found has a name, in `buffer`, which is alive.
+    Some(unsafe { CStr::from_ptr(record.gr_name) }.to_string_lossy().into_owned())
+}
+
 /// Does `work` with the effective ids of `account`, so that what it makes belongs to it from the first moment and is
 /// made with its rights only. For a process with one thread that is root.
 pub(crate) fn acting_as<T>(account: Account, work: impl FnOnce() -> T) -> io::Result<T> {

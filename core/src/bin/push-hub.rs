@@ -8,6 +8,7 @@ use std::sync::Arc;
 use push_core::config::{Config, ConfigError};
 use push_core::control::{Control, Inherited};
 use push_core::convert;
+use push_core::doctor::{self, Finding, Questions, Verdict};
 use push_core::hub::{Hub, Sockets};
 use push_core::{keeper, logging};
 
@@ -23,6 +24,9 @@ fn main() -> ExitCode {
     let mut arguments = arguments.peekable();
     if arguments.next_if(|first| first == "convert").is_some() {
         return converted(arguments);
+    }
+    if arguments.next_if(|first| first == "doctor").is_some() {
+        return examined(arguments);
     }
     let arguments: Vec<OsString> = arguments.collect();
     // With what the files say at that time.
@@ -41,6 +45,47 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// `push-hub doctor`: the exit status says whether there is a problem.
+fn examined(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let mut questions = Questions::default();
+    let mut others = Vec::new();
+    let mut arguments = arguments.peekable();
+    while let Some(argument) = arguments.next() {
+        let list = match argument.to_str() {
+            Some("--url") => &mut questions.urls,
+            Some("--access") => &mut questions.users,
+            _ => {
+                others.push(argument);
+                continue;
+            }
+        };
+        match arguments.next().and_then(|value| value.into_string().ok()) {
+            Some(value) => list.push(value),
+            None => {
+                eprintln!("push-hub: {} needs a value", argument.to_string_lossy());
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    let config = match command(others.into_iter()) {
+        Ok(Command::Run(config)) => config,
+        Ok(Command::Say(text)) => {
+            print!("{text}");
+            return ExitCode::SUCCESS;
+        }
+        Err(why) => {
+            println!("{}", Finding { verdict: Verdict::Problem, text: format!("configuration: {why}") });
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut worst = Verdict::Ok;
+    doctor::examine(&config, &questions, &mut |finding| {
+        println!("{finding}");
+        worst = worst.max(finding.verdict);
+    });
+    if worst == Verdict::Problem { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 /// `push-hub convert nginx.conf`: the exit codes are those of diff, which says 1 when something differs and 2 for trouble.
@@ -110,7 +155,8 @@ fn command(arguments: impl Iterator<Item = OsString>) -> Result<Command, String>
 
 fn help() -> String {
     let mut text = "push-hub [--config FILE] [--check] [--<key> VALUE]...\n\
-        push-hub convert NGINX.CONF\n\n\
+        push-hub convert NGINX.CONF\n\
+        push-hub doctor [--config FILE] [--<key> VALUE]... [--url URL]... [--access USER]...\n\n\
         Runs a hub in the foreground until SIGTERM or SIGINT.\n\n\
         \x20 --config FILE   TOML file with the keys below and [[location]] tables\n\
         \x20 --check         check the configuration, show listeners and limits, start nothing\n\
@@ -119,6 +165,9 @@ fn help() -> String {
         convert prints the TOML for the push_stream directives of an nginx configuration and all that it includes. What\n\
         cannot be carried over is named there and on standard error. Exit status: 0 all is carried over, 1 something is\n\
         left out, 2 the file cannot be read or says nothing of push_stream.\n\n\
+        doctor looks at a running hub: configuration, limits, permissions, clock. With --url it subscribes through nginx, to\n\
+        http://127.0.0.1/sub/ and other locations, and sees whether messages come through at once and connections live as\n\
+        long as they shall. With --access it says whether that user may attach. Exit status: 1 with a problem.\n\n\
         Keys, each with its default:\n"
         .to_owned();
     for key in Config::keys() {
