@@ -1,28 +1,31 @@
 //! The line between a hub and its keeper.
 //!
-//! The hub tells when it serves, hands leases on, and keeps its last position where it outlives it. In the other
-//! direction there is a changed configuration, and the end of the line, by which the keeper asks the hub to drain, and which comes by
+//! The hub tells when it serves, hands on leases and what the next hub needs of its clients, and keeps its last position
+//! where it outlives it. In the other direction there is a changed configuration, and the end of the line, by which the
+//! keeper asks the hub to drain, and which comes by
 //! itself when the keeper dies. A hub never goes on without its keeper.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
+use tokio::io::Interest;
 
 use crate::config::{Config, Log};
 use crate::lease;
 use crate::logging;
 use crate::message::Position;
 use crate::process::{self, SharedNumber, Signals};
+use crate::readiness::watch;
 
 /// The descriptors a hub starts with, after the three standard ones. The listeners of `listen` follow, those of
 /// `admin_listen`, then the attach sockets.
 const CONFIG: i32 = 3;
-const BEFORE_LISTENERS: usize = 3;
+const BEFORE_LISTENERS: usize = 4;
 
 /// How many attach sockets a keeper makes: that at `socket`, and that for workers which inherit the way to it.
 pub(crate) const ATTACH: usize = 2;
@@ -36,6 +39,10 @@ pub(crate) enum Report {
     Failed(String),
     /// With a descriptor: the end of a lease to be watched.
     Lease,
+    /// With its segment, its bell and the socket that leads to it: a client to be kept for the next hub.
+    Client(u64),
+    /// The client is gone, and so are its calls.
+    Gone(u64),
 }
 
 /// The hub's end of the line to its keeper. Shared by its threads.
@@ -45,6 +52,20 @@ pub struct Control {
     position: SharedNumber,
     config_hash: AtomicU64,
     log: Log,
+}
+
+/// How long a keeper may be too busy to take a report.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a keeper holds of a client.
+#[derive(Debug)]
+pub struct Kept {
+    /// Its shared memory.
+    pub segment: OwnedFd,
+    /// By which it wakes the hub.
+    pub bell: OwnedFd,
+    /// The hub's end of its connection.
+    pub socket: OwnedFd,
 }
 
 /// What a hub process starts with.
@@ -59,6 +80,10 @@ pub struct Inherited {
     pub attach: Vec<OwnedFd>,
     /// After every position a previous hub can have given.
     pub start: Position,
+    /// What the hubs before it had: messages, channels, keys.
+    pub journal: OwnedFd,
+    /// The clients of the hub before.
+    pub clients: Vec<Kept>,
     /// The line to the keeper.
     pub control: Control,
 }
@@ -70,7 +95,7 @@ impl Control {
     /// The process was not started by a keeper.
     pub fn inherit() -> io::Result<Inherited> {
         let first = process::inherited(CONFIG, BEFORE_LISTENERS)?;
-        let [config_file, line, position] =
+        let [config_file, line, position, journal] =
             <[OwnedFd; BEFORE_LISTENERS]>::try_from(first).expect("as many as were asked for");
         let mut config = Config::default();
         config.parse(&process::unsealed(&config_file)?, "configuration").map_err(io::Error::other)?;
@@ -79,14 +104,53 @@ impl Control {
         let mut listen = process::inherited(listeners, count)?;
         let mut admin_listen = listen.split_off(config.listen.len());
         let attach = admin_listen.split_off(config.admin_listen.len());
+        let mut rest = process::inherited_rest(listeners + count as i32).into_iter();
+        let clients =
+            std::iter::from_fn(|| Some(Kept { segment: rest.next()?, bell: rest.next()?, socket: rest.next()? }));
+        let clients = clients.collect();
         let signals = Signals::block()?;
         let position = SharedNumber::map(position.as_fd())?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-        let start = after(now, unpack(position.load()));
+        let start = after(now, Position::unpack(position.load()));
         let control = Self { line, signals, position, config_hash: config.hash().into(), log: config.log.clone() };
         // Hubs may die faster than one a second, before any publication.
         control.position(start);
-        Ok(Inherited { config, listen, admin_listen, attach, start, control })
+        Ok(Inherited { config, listen, admin_listen, attach, start, journal, clients, control })
+    }
+
+    /// Has the keeper hold duplicates of a client's descriptors, so that the next hub can go on with its calls.
+    ///
+    /// # Errors
+    /// The keeper is gone, or does not answer.
+    pub async fn keep(&self, client: u64, kept: [BorrowedFd<'_>; 3]) -> io::Result<()> {
+        self.report_patiently(&Report::Client(client), &kept).await
+    }
+
+    /// The client needs no keeping any more.
+    ///
+    /// # Errors
+    /// As [`keep`](Self::keep).
+    pub async fn forget(&self, client: u64) -> io::Result<()> {
+        self.report_patiently(&Report::Gone(client), &[]).await
+    }
+
+    /// Waits while the line is full, which it is when very many clients come at once.
+    async fn report_patiently(&self, report: &Report, with: &[BorrowedFd<'_>]) -> io::Result<()> {
+        match self.report(report, with) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            done => return done,
+        }
+        let line = watch(self.line.try_clone()?, Interest::WRITABLE)?;
+        let sent = tokio::time::timeout(PATIENCE, async {
+            loop {
+                let mut ready = line.writable().await?;
+                match self.report(report, with) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                    done => return done,
+                }
+            }
+        });
+        sent.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Tells the keeper that the hub serves.
@@ -94,18 +158,18 @@ impl Control {
     /// # Errors
     /// The keeper is gone.
     pub fn ready(&self) -> io::Result<()> {
-        self.report(&Report::Ready, None)
+        self.report(&Report::Ready, &[])
     }
 
     /// Tells the keeper why the hub cannot serve; it stands in the log of whoever started it.
     pub fn failed(&self, why: &str) {
         // Whoever does not hear it sees the exit code.
-        let _ = self.report(&Report::Failed(why.chars().take(1000).collect()), None);
+        let _ = self.report(&Report::Failed(why.chars().take(1000).collect()), &[]);
     }
 
     /// Stores the last position given, in memory that the next hub starts from. Cheap enough for every publication.
     pub fn position(&self, position: Position) {
-        self.position.store(pack(position));
+        self.position.store(position.pack());
     }
 
     /// Answers a [`Hello::Lease`](crate::call::Hello::Lease) that came over `connection`: its protocol, build and
@@ -115,7 +179,7 @@ impl Control {
     /// There is no lease: the keeper or the master is gone, or there are no descriptors left.
     pub fn grant(&self, connection: BorrowedFd<'_>, asked: (u16, &str, u64)) -> io::Result<()> {
         let own_hash = self.config_hash.load(Ordering::Relaxed);
-        lease::grant(connection, asked, own_hash, |watched| self.report(&Report::Lease, Some(watched.as_fd())))
+        lease::grant(connection, asked, own_hash, |watched| self.report(&Report::Lease, &[watched.as_fd()]))
     }
 
     /// Waits until the hub is to drain: the keeper says so or is gone, or a SIGTERM or SIGINT came. Gives another
@@ -155,7 +219,7 @@ impl Control {
         Some(config)
     }
 
-    fn report(&self, report: &Report, with: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    fn report(&self, report: &Report, with: &[BorrowedFd<'_>]) -> io::Result<()> {
         let bytes = postcard::to_stdvec(report).map_err(io::Error::other)?;
         lease::send(self.line.as_fd(), &bytes, with)
     }
@@ -168,14 +232,6 @@ pub(crate) fn after(now: u64, last: Position) -> Position {
     Position { time: now.max(last.time).saturating_add(1), tag: 0 }
 }
 
-fn pack(position: Position) -> u64 {
-    u64::from(position.time) << 32 | u64::from(position.tag)
-}
-
-pub(crate) fn unpack(number: u64) -> Position {
-    Position { time: (number >> 32) as u32, tag: number as u32 }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,7 +239,7 @@ mod tests {
     #[test]
     fn a_new_hub_starts_after_the_last_position_whatever_the_clock_says() {
         let last = Position { time: 1_000, tag: 7 };
-        assert_eq!(unpack(pack(last)), last);
+        assert_eq!(Position::unpack(last.pack()), last);
         for now in [10, 999, 1_000, 1_001, 5_000] {
             let start = after(now, last);
             assert!(start > last && u64::from(start.time) > now, "{start}");

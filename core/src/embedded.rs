@@ -127,7 +127,7 @@ impl Embedded {
     /// One call, in the caller's thread.
     pub(crate) fn call(&self, call: Call<'_>) -> Outcome {
         self.check()?;
-        answer(&self.engine, self.longest_name, call)
+        answer(&self.engine, self.longest_name, None, call)
     }
 
     /// Accepts no more, answers everyone who waits with a position, and returns when that is done, at the latest after

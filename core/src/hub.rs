@@ -17,8 +17,11 @@ use tokio::task::LocalSet;
 
 use crate::channel::{ChannelName, MAX_NAME};
 use crate::config::Config;
-use crate::control::Control;
+use crate::control::{Control, Kept};
 use crate::http_thread::{From, HttpThread, Inbox};
+use crate::ingress::answer;
+use crate::ingress::rings::Attachment;
+use crate::journal;
 use crate::message::Position;
 use crate::process;
 use crate::readiness;
@@ -65,21 +68,42 @@ impl Drop for Gone {
 }
 
 impl Hub {
-    /// Starts the threads. `start` is the first head: a position before it has a gap. `control` is the line to the keeper;
-    /// without one nobody leases the hub, and its last position ends with it.
+    /// Starts the threads of a hub that begins with nothing. `start` is the first head: a position before it has a gap.
+    /// `control` is the line to the keeper; without one nobody leases the hub, and its last position ends with it.
     ///
     /// # Errors
-    /// The system refuses a thread, an epoll set or a timer.
+    /// The system refuses a thread, an epoll set, a timer or memory.
     pub fn start(
         config: Arc<Config>,
         sockets: Sockets,
         start: Position,
         control: Option<Arc<Control>>,
     ) -> io::Result<Self> {
+        let journal = journal::create(config.memory_limit)?;
+        Self::resume(config, sockets, start, journal, Vec::new(), control)
+    }
+
+    /// Starts the threads of a hub that goes on with what stands in the journal, and with the clients of the hub before it:
+    /// what stands in their rings is carried out before anything else.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), and the file is no journal.
+    pub fn resume(
+        config: Arc<Config>,
+        sockets: Sockets,
+        start: Position,
+        journal: OwnedFd,
+        clients: Vec<Kept>,
+        control: Option<Arc<Control>>,
+    ) -> io::Result<Self> {
         let inboxes: Vec<Arc<Inbox>> = (0..config.threads).map(|_| Arc::default()).collect();
         let mailboxes = inboxes.iter().map(|inbox| inbox.mailbox.clone()).collect();
         let socket = config.socket.display().to_string();
-        let engine = Arc::new(Sequencer::new(limits(&config), mailboxes, start, socket, control.clone()));
+        let engine = Sequencer::new(limits(&config), mailboxes, start, socket, journal, control.clone())?;
+        let engine = Arc::new(engine);
+        for (client, inbox) in take_over(clients, &engine, &config).into_iter().zip(inboxes.iter().cycle()) {
+            inbox.deal_client(client);
+        }
         let (accepting, stop) = watch::channel(true);
         let (end, ended) = channel();
         let lost = Arc::new(AtomicBool::new(false));
@@ -150,6 +174,26 @@ impl Hub {
         }
         self.engine.head()
     }
+}
+
+/// Carries out what stands in the rings of these clients. Those that go on are given back.
+fn take_over(clients: Vec<Kept>, engine: &Sequencer, config: &Config) -> Vec<Attachment> {
+    let took = |kept: Kept| match Attachment::take_over(kept) {
+        Ok(client) => Some(client),
+        Err(error) => {
+            tracing::warn!("a client of the hub before this one is dropped: {error}");
+            None
+        }
+    };
+    let mut clients: Vec<Attachment> = clients.into_iter().filter_map(took).collect();
+    for client in &clients {
+        engine.complete(client.client(), client.progress());
+    }
+    let longest = config.max_channel_id_length;
+    clients.retain_mut(|client| {
+        client.drain(config.max_message_size, |origin, call| answer(engine, longest, Some(origin), call))
+    });
+    clients
 }
 
 fn limits(config: &Config) -> Limits {

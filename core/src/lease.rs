@@ -81,7 +81,7 @@ fn answer(connection: &OwnedFd, hello: &Hello, deadline: Instant) -> io::Result<
     }
     let (text, held) = receive(connection.as_fd())?;
     let granted: Granted = postcard::from_bytes(&text).map_err(io::Error::other)?;
-    let held = held.ok_or(io::ErrorKind::InvalidData)?;
+    let held = held.into_iter().next().ok_or(io::ErrorKind::InvalidData)?;
     Ok(Asked::Granted { held, difference: granted.difference })
 }
 
@@ -103,12 +103,14 @@ pub(crate) fn timespec(duration: Duration) -> Timespec {
     Timespec { tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX), tv_nsec: duration.subsec_nanos().into() }
 }
 
-/// Sends one datagram with at most one descriptor; never waits.
-pub(crate) fn send(to: BorrowedFd<'_>, bytes: &[u8], with: Option<BorrowedFd<'_>>) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+/// Most descriptors of a datagram.
+const WITH: usize = 3;
+
+/// Sends one datagram with a few descriptors; never waits.
+pub(crate) fn send(to: BorrowedFd<'_>, bytes: &[u8], with: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(WITH))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let with: Vec<_> = with.into_iter().collect();
-    if !with.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(&with)) {
+    if !with.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(with)) {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
@@ -119,10 +121,10 @@ pub(crate) fn send(to: BorrowedFd<'_>, bytes: &[u8], with: Option<BorrowedFd<'_>
 /// Longest datagram of these conversations.
 const LONGEST: usize = 4096;
 
-/// Takes one datagram and the descriptor that came with it; never waits. Nothing at all is the end of the conversation.
-pub(crate) fn receive(from: BorrowedFd<'_>) -> io::Result<(Vec<u8>, Option<OwnedFd>)> {
+/// Takes one datagram and the descriptors that came with it; never waits. Nothing at all is the end of the conversation.
+pub(crate) fn receive(from: BorrowedFd<'_>) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
     let mut bytes = vec![0; LONGEST];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(WITH))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
     let message = rustix::io::retry_on_intr(|| {
@@ -136,7 +138,7 @@ pub(crate) fn receive(from: BorrowedFd<'_>) -> io::Result<(Vec<u8>, Option<Owned
         RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
         _ => None,
     });
-    Ok((bytes, descriptors.flatten().next()))
+    Ok((bytes, descriptors.flatten().collect()))
 }
 
 /// Answers a [`Hello::Lease`] that came over `connection` to a hub with this configuration. `keep` hands the end to be
@@ -162,5 +164,5 @@ pub(crate) fn grant(
     let Lease { held, watched } = Lease::new()?;
     keep(watched)?;
     let granted = postcard::to_stdvec(&Granted { difference }).map_err(io::Error::other)?;
-    send(connection, &granted, Some(held.as_fd()))
+    send(connection, &granted, &[held.as_fd()])
 }

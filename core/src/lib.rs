@@ -23,6 +23,11 @@ pub mod sequencer;
 #[cfg(feature = "hub")]
 mod log;
 #[cfg(feature = "hub")]
+mod registry;
+#[cfg(feature = "hub")]
+#[allow(unsafe_code, reason = "maps the memory that outlives the hub")]
+mod journal;
+#[cfg(feature = "hub")]
 mod fanout;
 #[cfg(feature = "hub")]
 mod transport;

@@ -3,13 +3,23 @@
 //! Channels keep addresses into it, readers copy records out. A segment is given back when none of its records is in a
 //! channel's history any more, and rewritten without its dead records when most of it is dead. Which records are alive is
 //! known by the histories alone: they call `release`, and `relocate` asks them.
+//!
+//! The segments are extents of the journal, so the next hub finds them: [`Log::restore`]. Each record carries a checksum
+//! over what never changes of it and the number of its segment, so that neither a record that was being written nor an
+//! older one in reused memory is taken for one. A record that is released is marked dead where it lies. The channels and
+//! keys of [`crate::registry`] lie in a second log of the same form, whose order means nothing.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, compiler_fence};
 
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::journal::{Class, Extent, Found, PAGE, Region};
 use crate::message::{Kind, Position};
 
 /// Small enough that dropping the oldest one is a mild measure at the least `memory_limit` of 1 MB.
-const SEGMENT: usize = 64 << 10;
+pub(crate) const SEGMENT: usize = 64 << 10;
 
 /// Where a record lies. Later records have greater addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,134 +33,352 @@ pub(crate) struct Address {
 pub(crate) struct Record<'a> {
     /// Slot of its channel; says nothing about whether the record is alive.
     pub(crate) slot: u32,
+    /// Tells its channel from others that had the slot.
+    pub(crate) birth: u32,
     pub(crate) id: u64,
     pub(crate) position: Position,
+    /// The second from which it is no longer delivered.
+    pub(crate) expires: u32,
     pub(crate) kind: Kind,
     pub(crate) event: Option<&'a str>,
     pub(crate) event_id: Option<&'a str>,
     pub(crate) payload: &'a [u8],
 }
 
-/// slot 4, id 8, time 4, tag 4, kind and presence of event and id 1, their lengths 2 + 2, payload length 4
-const HEADER: usize = 29;
+/// slot 4, birth 4, id 8, time 4, tag 4, expiry 4, payload length 4, lengths of event and id 2 + 2, kind and presence of both 1
+const FIELDS: usize = 37;
 const JSON: u8 = 1;
 const EVENT: u8 = 2;
 const EVENT_ID: u8 = 4;
 
 impl<'a> Record<'a> {
-    pub(crate) fn len(&self) -> usize {
-        HEADER + self.event.map_or(0, str::len) + self.event_id.map_or(0, str::len) + self.payload.len()
+    fn bytes(&self) -> usize {
+        FIELDS + self.event.map_or(0, str::len) + self.event_id.map_or(0, str::len) + self.payload.len()
     }
 
-    fn encode(&self, out: &mut Vec<u8>) {
+    /// Bytes it takes in the log.
+    pub(crate) fn len(&self) -> usize {
+        frame(self.bytes(), 0)
+    }
+
+    fn encode(&self, out: &mut [u8]) {
         let (event, event_id) = (self.event.unwrap_or_default(), self.event_id.unwrap_or_default());
         let mut flags = if self.kind == Kind::Json { JSON } else { 0 };
         flags |= if self.event.is_some() { EVENT } else { 0 };
         flags |= if self.event_id.is_some() { EVENT_ID } else { 0 };
-        out.extend_from_slice(&self.slot.to_le_bytes());
-        out.extend_from_slice(&self.id.to_le_bytes());
-        out.extend_from_slice(&self.position.time.to_le_bytes());
-        out.extend_from_slice(&self.position.tag.to_le_bytes());
-        out.push(flags);
-        out.extend_from_slice(&(event.len() as u16).to_le_bytes());
-        out.extend_from_slice(&(event_id.len() as u16).to_le_bytes());
-        out.extend_from_slice(&(self.payload.len() as u32).to_le_bytes());
-        out.extend_from_slice(event.as_bytes());
-        out.extend_from_slice(event_id.as_bytes());
-        out.extend_from_slice(self.payload);
+        let (fields, mut rest) = out.split_at_mut(FIELDS);
+        fields[0..4].copy_from_slice(&self.slot.to_le_bytes());
+        fields[4..8].copy_from_slice(&self.birth.to_le_bytes());
+        fields[8..16].copy_from_slice(&self.id.to_le_bytes());
+        fields[16..20].copy_from_slice(&self.position.time.to_le_bytes());
+        fields[20..24].copy_from_slice(&self.position.tag.to_le_bytes());
+        fields[24..28].copy_from_slice(&self.expires.to_le_bytes());
+        fields[28..32].copy_from_slice(&(self.payload.len() as u32).to_le_bytes());
+        fields[32..34].copy_from_slice(&(event.len() as u16).to_le_bytes());
+        fields[34..36].copy_from_slice(&(event_id.len() as u16).to_le_bytes());
+        fields[36] = flags;
+        for part in [event.as_bytes(), event_id.as_bytes(), self.payload] {
+            let (place, after) = rest.split_at_mut(part.len());
+            place.copy_from_slice(part);
+            rest = after;
+        }
     }
 
-    fn decode(bytes: &'a [u8]) -> Self {
-        let mut rest = bytes;
-        let mut take = |n: usize| {
-            let (field, after) = rest.split_at(n);
-            rest = after;
-            field
-        };
-        let four = |field: &[u8]| u32::from_le_bytes([field[0], field[1], field[2], field[3]]);
-        let slot = four(take(4));
-        let id = u64::from(four(take(4))) | u64::from(four(take(4))) << 32;
-        let position = Position { time: four(take(4)), tag: four(take(4)) };
-        let flags = take(1)[0];
-        let two = |field: &[u8]| usize::from(u16::from_le_bytes([field[0], field[1]]));
-        let (event_len, id_len) = (two(take(2)), two(take(2)));
-        let payload_len = four(take(4)) as usize;
-        // `encode` wrote these from `str`s; an empty text in their place would only hide a broken log.
-        let text = |field: &'a [u8]| std::str::from_utf8(field).unwrap_or("\u{fffd}");
-        let event = text(take(event_len));
-        let event_id = text(take(id_len));
-        Self {
-            slot,
-            id,
-            position,
+    /// `None` for what `encode` cannot have written.
+    pub(crate) fn decode(bytes: &'a [u8]) -> Option<Self> {
+        let (fields, rest) = bytes.split_first_chunk::<FIELDS>()?;
+        let four = |at: usize| u32::from_le_bytes([fields[at], fields[at + 1], fields[at + 2], fields[at + 3]]);
+        let two = |at: usize| usize::from(u16::from_le_bytes([fields[at], fields[at + 1]]));
+        let flags = fields[36];
+        let (event, rest) = rest.split_at_checked(two(32))?;
+        let (event_id, rest) = rest.split_at_checked(two(34))?;
+        let event = std::str::from_utf8(event).ok()?;
+        let event_id = std::str::from_utf8(event_id).ok()?;
+        Some(Self {
+            slot: four(0),
+            birth: four(4),
+            id: u64::from(four(8)) | u64::from(four(12)) << 32,
+            position: Position { time: four(16), tag: four(20) },
+            expires: four(24),
             kind: if flags & JSON != 0 { Kind::Json } else { Kind::Bytes },
             event: (flags & EVENT != 0).then_some(event),
             event_id: (flags & EVENT_ID != 0).then_some(event_id),
-            payload: take(payload_len),
-        }
+            payload: rest.get(..four(28) as usize)?,
+        })
     }
 }
 
-#[derive(Default)]
+// A record in its segment: length of all of it 4 (a multiple of 8; see the bits), checksum 4, the record, padding. In a
+// record that has some, words that may change follow the padding; they are not in the checksum.
+const HEADER: usize = 8;
+const DEAD: u32 = 1 << 31;
+const CHANGES: u32 = 1;
+/// Words that may change of a record that has some.
+pub(crate) const WORDS: usize = 3;
+
+/// Bytes of a record with so many bytes and changing words.
+fn frame(bytes: usize, words: usize) -> usize {
+    (HEADER + bytes).next_multiple_of(8) + words * 8
+}
+
+/// A record's header, as far as its segment can hold it.
+#[derive(Clone, Copy)]
+struct Frame {
+    len: usize,
+    dead: bool,
+    changes: bool,
+    check: u32,
+}
+
+impl Frame {
+    fn at(bytes: &[u8], offset: usize) -> Option<Self> {
+        let header: [u8; HEADER] = *bytes.get(offset..)?.first_chunk()?;
+        let word = u32::from_le_bytes([header[0], header[1], header[2], header[3]]);
+        let check = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
+        let (dead, changes, len) = (word & DEAD != 0, word & CHANGES != 0, (word & !(DEAD | CHANGES)) as usize);
+        let least = HEADER + if changes { WORDS * 8 } else { 0 };
+        let possible = len.is_multiple_of(8) && len >= least && len <= bytes.len() - offset;
+        possible.then_some(Self { len, dead, changes, check })
+    }
+
+    /// What never changes of the record.
+    fn fixed(self, bytes: &[u8], offset: usize) -> &[u8] {
+        &bytes[offset + HEADER..offset + self.len - if self.changes { WORDS * 8 } else { 0 }]
+    }
+
+    /// Where its changing words are.
+    fn words(self, offset: usize) -> usize {
+        offset + self.len - WORDS * 8
+    }
+}
+
+/// With the segment's number, so that a record of another segment, in memory that was used before, is never taken for one.
+fn checksum(fixed: &[u8], segment: u32) -> u32 {
+    xxh3_64(fixed) as u32 ^ segment
+}
+
 struct Segment {
-    bytes: Vec<u8>,
-    /// Bytes of records that are in a history.
+    /// `None` when it is gone and older ones are not.
+    extent: Option<Extent>,
+    used: usize,
+    /// Bytes of records that are alive.
     live: usize,
 }
 
+impl Segment {
+    fn bytes(&self) -> &[u8] {
+        self.extent.as_ref().map_or(&[], |extent| &extent[..self.used])
+    }
+
+    fn capacity(&self) -> usize {
+        self.extent.as_ref().map_or(0, |extent| extent.len())
+    }
+
+    fn sparse(&self) -> bool {
+        self.live * 2 < self.used && self.live.div_ceil(PAGE) * PAGE < self.capacity()
+    }
+}
+
 /// See the module.
-#[derive(Default)]
 pub(crate) struct Log {
+    region: Arc<Region>,
+    class: Class,
     segments: VecDeque<Segment>,
     /// Number of `segments[0]`; the last one is the one that is written.
     first: u32,
-    /// Sealed segments of which most is dead.
+    /// Sealed segments of which most is dead, but not all.
     sparse: BTreeSet<u32>,
+    /// Sealed segments of which all is dead.
+    dead: BTreeSet<u32>,
     allocated: usize,
+    live: usize,
 }
 
+/// Numbers of segments that may be missing between two that are there, or the journal is damaged.
+const MISSING: u32 = 1 << 24;
+
 impl Log {
+    /// Takes over the segments of this class. Their records are dead until they are revived.
+    /// The flag says that two segments cannot both have been there.
+    pub(crate) fn restore(region: Arc<Region>, class: Class, found: &mut Vec<Found>) -> (Self, bool) {
+        let mut mine: Vec<Found> = found.extract_if(.., |found| found.class == class).collect();
+        // Of a segment that was being rewritten there may be two; the smaller one is the new one, and whole.
+        mine.sort_by_key(|found| (found.number, found.extent.len()));
+        let mut log = Self {
+            region,
+            class,
+            segments: VecDeque::new(),
+            first: 0,
+            sparse: BTreeSet::new(),
+            dead: BTreeSet::new(),
+            allocated: 0,
+            live: 0,
+        };
+        let mut damaged = false;
+        for Found { number, extent, .. } in mine {
+            let next = log.first.wrapping_add(log.segments.len() as u32);
+            if log.segments.is_empty() {
+                log.first = number;
+            } else if number < next {
+                extent.free();
+                continue;
+            } else if number - next > MISSING || number == u32::MAX {
+                damaged = true;
+                extent.free();
+                continue;
+            } else {
+                log.segments.extend((next..number).map(|_| Segment { extent: None, used: 0, live: 0 }));
+            }
+            log.allocated += extent.len();
+            log.segments.push_back(Segment { extent: Some(extent), used: 0, live: 0 });
+        }
+        (log, damaged)
+    }
+
+    /// Goes through all records that are whole and not dead, in order, after [`Self::restore`]. `revived` is told each
+    /// one's content, its changing words and its address, and says whether it is alive. False when some segment was
+    /// damaged and what follows there is lost: a record that was being written is no damage, its header comes last.
+    pub(crate) fn revive(&mut self, mut revived: impl FnMut(&[u8], Option<[u64; WORDS]>, Address) -> bool) -> bool {
+        let mut whole = true;
+        let last = self.segments.len().saturating_sub(1);
+        for (index, segment) in self.segments.iter_mut().enumerate() {
+            let number = self.first + index as u32;
+            let Some(extent) = &mut segment.extent else { continue };
+            let mut offset = 0;
+            loop {
+                let Some(frame) = Frame::at(extent, offset) else {
+                    // The end of what was written, unless something is left there that is no length.
+                    whole &= extent.get(offset..offset + 4).is_none_or(|word| word == [0; 4]);
+                    break;
+                };
+                let fixed = frame.fixed(extent, offset);
+                if checksum(fixed, number) != frame.check {
+                    whole = false;
+                    break;
+                }
+                if !frame.dead {
+                    let address = Address { segment: number, offset: offset as u32 };
+                    let words = frame.changes.then(|| words(extent, frame.words(offset)));
+                    if revived(fixed, words, address) {
+                        segment.live += frame.len;
+                        self.live += frame.len;
+                    } else {
+                        kill(extent, offset);
+                    }
+                }
+                offset += frame.len;
+            }
+            segment.used = offset;
+            // What is cut off here must not come back behind a shorter record.
+            extent[offset..].fill(0);
+        }
+        (0..last).for_each(|index| self.look_at(index));
+        whole
+    }
+
+    /// Notes a sealed segment that is worth tidying.
+    fn look_at(&mut self, index: usize) {
+        let (segment, number) = (&self.segments[index], self.first + index as u32);
+        if segment.extent.is_none() {
+            return;
+        }
+        if segment.live == 0 {
+            self.sparse.remove(&number);
+            self.dead.insert(number);
+        } else if segment.sparse() {
+            self.sparse.insert(number);
+        }
+    }
+
     /// Bytes held, dead ones included.
     pub(crate) fn allocated(&self) -> usize {
         self.allocated
     }
 
-    /// Bytes that `append` may add to `allocated` for a record of this length.
+    /// Bytes that `append` may add to `allocated` for a record of this length, pages that are kept for it left out.
     pub(crate) fn cost(&self, len: usize) -> usize {
-        let fits = self.segments.back().is_some_and(|last| last.bytes.capacity() - last.bytes.len() >= len);
-        if fits { 0 } else { len.max(SEGMENT) }
+        let fits = self.segments.back().is_some_and(|last| last.capacity() - last.used >= len);
+        let bytes = len.max(SEGMENT).next_multiple_of(PAGE);
+        if fits || self.region.keeps(bytes) { 0 } else { bytes }
     }
 
-    /// Appends the record. `live` says that a history will hold its address; a dead one can be read until its segment is tidied.
-    pub(crate) fn append(&mut self, record: &Record<'_>, live: bool) -> Address {
-        let len = record.len();
-        let cost = self.cost(len);
-        if cost > 0 {
-            self.seal();
-            self.allocated += cost;
-            self.segments.push_back(Segment { bytes: Vec::with_capacity(cost), live: 0 });
+    /// Appends the message. `live` says that a history will hold its address; a dead one can be read until its segment is
+    /// tidied. `None`: the journal has no place for it.
+    pub(crate) fn append(&mut self, record: &Record<'_>, live: bool) -> Option<Address> {
+        self.append_with(record.bytes(), None, live, |out| record.encode(out))
+    }
+
+    /// The same for any record of `bytes` bytes, which `write` writes, with words that may change later.
+    pub(crate) fn append_with(
+        &mut self,
+        bytes: usize,
+        changing: Option<[u64; WORDS]>,
+        live: bool,
+        write: impl FnOnce(&mut [u8]),
+    ) -> Option<Address> {
+        let len = frame(bytes, changing.map_or(0, |words| words.len()));
+        if self.segments.back().is_none_or(|last| last.capacity() - last.used < len) {
+            self.begin_segment(len)?;
         }
         let number = self.first + self.segments.len() as u32 - 1;
-        let last = self.segments.len() - 1;
-        let segment = &mut self.segments[last];
-        let address = Address { segment: number, offset: segment.bytes.len() as u32 };
-        record.encode(&mut segment.bytes);
-        segment.live += if live { len } else { 0 };
-        address
+        let segment = self.segments.back_mut()?;
+        let extent = segment.extent.as_mut()?;
+        let offset = segment.used;
+        let place = &mut extent[offset..offset + len];
+        let fixed = len - changing.map_or(0, |words| words.len() * 8);
+        let (content, padding) = place[HEADER..fixed].split_at_mut(bytes);
+        write(content);
+        padding.fill(0);
+        for (at, word) in (fixed..).step_by(8).zip(changing.into_iter().flatten()) {
+            place[at..at + 8].copy_from_slice(&word.to_le_bytes());
+        }
+        let mut head = len as u32 | if changing.is_some() { CHANGES } else { 0 };
+        head |= if live { 0 } else { DEAD };
+        let check = checksum(&place[HEADER..fixed], number);
+        // In memory that was used before, something else may stand behind.
+        if let Some(next) = extent.get_mut(offset + len..offset + len + 4) {
+            next.fill(0);
+        }
+        // Last and in one: from here on the next hub finds the record.
+        compiler_fence(Ordering::Release);
+        let header = u64::from(head) | u64::from(check) << 32;
+        extent[offset..offset + HEADER].copy_from_slice(&header.to_le_bytes());
+        segment.used += len;
+        if live {
+            segment.live += len;
+            self.live += len;
+        }
+        Some(Address { segment: number, offset: offset as u32 })
     }
 
-    fn seal(&mut self) {
-        if let Some(last) = self.segments.back()
-            && last.live * 2 < last.bytes.len()
-        {
-            self.sparse.insert(self.first + self.segments.len() as u32 - 1);
+    fn begin_segment(&mut self, len: usize) -> Option<()> {
+        let mut extent = self.region.allocate(len.max(SEGMENT))?;
+        extent[..4].fill(0);
+        extent.commit(self.class, self.first + self.segments.len() as u32);
+        self.allocated += extent.len();
+        self.segments.push_back(Segment { extent: Some(extent), used: 0, live: 0 });
+        if let Some(sealed) = self.segments.len().checked_sub(2) {
+            self.look_at(sealed);
         }
+        Some(())
     }
 
     /// The record at an address that `append` gave; `None` when its segment is gone.
     pub(crate) fn read(&self, address: Address) -> Option<Record<'_>> {
         let segment = self.segments.get(address.segment.checked_sub(self.first)? as usize)?;
-        Some(Record::decode(segment.bytes.get(address.offset as usize..)?))
+        let (bytes, offset) = (segment.bytes(), address.offset as usize);
+        Record::decode(Frame::at(bytes, offset)?.fixed(bytes, offset))
+    }
+
+    /// Sets words of the record that may change, from the first.
+    pub(crate) fn set_words(&mut self, address: Address, values: &[u64]) {
+        let segment = &mut self.segments[(address.segment - self.first) as usize];
+        let (Some(extent), offset) = (&mut segment.extent, address.offset as usize) else { return };
+        let Some(frame) = Frame::at(extent, offset) else { return };
+        for (at, value) in (frame.words(offset)..).step_by(8).zip(values) {
+            // Aligned, so whole or not at all when the hub is killed here.
+            extent[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        }
     }
 
     /// The record is in no history any more.
@@ -158,39 +386,94 @@ impl Log {
         let index = (address.segment - self.first) as usize;
         let sealed = index + 1 < self.segments.len();
         let segment = &mut self.segments[index];
-        segment.live -= Record::decode(&segment.bytes[address.offset as usize..]).len();
-        if sealed && segment.live * 2 < segment.bytes.len() {
-            self.sparse.insert(address.segment);
+        let Some(extent) = &mut segment.extent else { return };
+        let len = kill(extent, address.offset as usize);
+        segment.live -= len;
+        self.live -= len;
+        if sealed {
+            self.look_at(index);
         }
     }
 
-    /// Drops or rewrites segments that are mostly dead and before `pinned` (some reader is still to copy from there on).
-    /// `relocate` is told each record's old and new address and says whether the record is alive.
-    pub(crate) fn tidy(
-        &mut self,
-        pinned: Option<u32>,
-        mut relocate: impl FnMut(&Record<'_>, Address, Address) -> bool,
-    ) {
-        while let Some(&number) = self.sparse.first() {
-            if pinned.is_some_and(|pinned| number >= pinned) {
-                return;
+    /// Gives back segments of which all is dead, those before `pinned`.
+    fn drop_dead(&mut self, pinned: Option<u32>) {
+        while let Some(&number) = self.dead.first()
+            && pinned.is_none_or(|pinned| number < pinned)
+        {
+            self.dead.pop_first();
+            let segment = &mut self.segments[(number - self.first) as usize];
+            segment.used = 0;
+            if let Some(extent) = segment.extent.take() {
+                self.allocated -= extent.len();
+                extent.free();
             }
+            self.drop_empty();
+        }
+    }
+
+    /// Whether so much is dead that what is alive is worth moving: where the oldest die first, a segment that is mostly dead
+    /// is soon all dead.
+    fn wasteful(&self) -> bool {
+        self.allocated > self.live + self.live / 2 + 2 * SEGMENT
+    }
+
+    /// Drops segments that are dead and, where much is, rewrites those that are mostly dead, as far as they are before
+    /// `pinned` (some reader is still to copy from there on). `relocate` is told each record's content, its old and its new
+    /// address, and says whether the record is alive.
+    pub(crate) fn tidy(&mut self, pinned: Option<u32>, mut relocate: impl FnMut(&[u8], Address, Address) -> bool) {
+        self.drop_dead(pinned);
+        while self.wasteful()
+            && let Some(&number) = self.sparse.first()
+            && pinned.is_none_or(|pinned| number < pinned)
+        {
+            let Segment { extent, used, live } = &mut self.segments[(number - self.first) as usize];
+            let Some(mut new) = self.region.allocate(*live) else { return };
             self.sparse.pop_first();
+            let Some(mut old) = extent.take() else { continue };
+            let mut end = 0;
+            for_each_record(&mut old, *used, |offset, frame, bytes| {
+                let (from, to) = (offset..offset + frame.len, end..end + frame.len);
+                let at = |offset: usize| Address { segment: number, offset: offset as u32 };
+                if relocate(frame.fixed(bytes, offset), at(offset), at(end)) {
+                    new[to].copy_from_slice(&bytes[from]);
+                    end += frame.len;
+                }
+            });
+            new[end..].fill(0);
+            new.commit(self.class, number);
+            self.allocated = self.allocated + new.len() - old.len();
+            self.live = self.live + end - *live;
+            (*extent, *used, *live) = (Some(new), end, end);
+            old.free();
+        }
+    }
+
+    /// Like [`Self::tidy`], for a log whose order means nothing: what is alive moves to the end, so that old segments go.
+    pub(crate) fn gather(&mut self, mut relocate: impl FnMut(&[u8], Address, Address) -> bool) {
+        self.drop_dead(None);
+        while self.wasteful()
+            && let Some(number) = self.sparse.pop_first()
+        {
             let index = (number - self.first) as usize;
-            let old = std::mem::take(&mut self.segments[index]);
-            self.allocated -= old.bytes.capacity();
-            if old.live > 0 {
-                let mut bytes = Vec::with_capacity(old.live);
-                for_each_record(&old.bytes, |offset, record| {
-                    let from = Address { segment: number, offset };
-                    let to = Address { segment: number, offset: bytes.len() as u32 };
-                    if relocate(record, from, to) {
-                        record.encode(&mut bytes);
-                    }
-                });
-                self.allocated += bytes.capacity();
-                self.segments[index] = Segment { bytes, live: old.live };
-            }
+            let used = self.segments[index].used;
+            let Some(mut old) = self.segments[index].extent.take() else { continue };
+            self.allocated -= old.len();
+            for_each_record(&mut old, used, |offset, frame, bytes| {
+                let fixed = frame.fixed(bytes, offset);
+                let changing = frame.changes.then(|| words(bytes, frame.words(offset)));
+                let from = Address { segment: number, offset: offset as u32 };
+                // A segment of its own at worst, for which there is always an address; and the old one goes.
+                let moved = self.append_with(fixed.len(), changing, true, |out| out.copy_from_slice(fixed));
+                if let Some(to) = moved
+                    && !relocate(fixed, from, to)
+                {
+                    self.release(to);
+                }
+            });
+            let segment = &mut self.segments[(number - self.first) as usize];
+            self.live -= segment.live;
+            (segment.used, segment.live) = (0, 0);
+            old.free();
             self.drop_empty();
         }
     }
@@ -201,25 +484,50 @@ impl Log {
         let number = self.first;
         self.first += 1;
         self.sparse.remove(&number);
-        self.allocated -= segment.bytes.capacity();
-        for_each_record(&segment.bytes, |offset, record| evicted(record, Address { segment: number, offset }));
+        self.dead.remove(&number);
+        self.live -= segment.live;
+        if let Some(mut extent) = segment.extent {
+            self.allocated -= extent.len();
+            for_each_record(&mut extent, segment.used, |offset, frame, bytes| {
+                if let Some(record) = Record::decode(frame.fixed(bytes, offset)) {
+                    evicted(&record, Address { segment: number, offset: offset as u32 });
+                }
+            });
+            extent.free();
+        }
         self.drop_empty();
         true
     }
 
     fn drop_empty(&mut self) {
-        while self.segments.len() > 1 && self.segments[0].bytes.capacity() == 0 {
+        while self.segments.len() > 1 && self.segments[0].extent.is_none() {
             self.segments.pop_front();
             self.first += 1;
         }
     }
 }
 
-fn for_each_record(bytes: &[u8], mut each: impl FnMut(u32, &Record<'_>)) {
+/// Marks a record dead and gives its length.
+fn kill(bytes: &mut [u8], offset: usize) -> usize {
+    let Some(frame) = Frame::at(bytes, offset) else { return 0 };
+    // The highest byte of the length.
+    bytes[offset + 3] |= (DEAD >> 24) as u8;
+    if frame.dead { 0 } else { frame.len }
+}
+
+fn words(bytes: &[u8], at: usize) -> [u64; WORDS] {
+    std::array::from_fn(|index| {
+        let at = at + index * 8;
+        bytes[at..].first_chunk().map_or(0, |word| u64::from_le_bytes(*word))
+    })
+}
+
+fn for_each_record(bytes: &mut [u8], used: usize, mut each: impl FnMut(usize, Frame, &[u8])) {
     let mut offset = 0;
-    while offset < bytes.len() {
-        let record = Record::decode(&bytes[offset..]);
-        each(offset as u32, &record);
-        offset += record.len();
+    while let Some(frame) = Frame::at(&bytes[..used], offset) {
+        if !frame.dead {
+            each(offset, frame, bytes);
+        }
+        offset += frame.len;
     }
 }

@@ -29,6 +29,17 @@ pub struct Position {
 impl Position {
     /// Before everything: "all that is stored".
     pub const START: Self = Self { time: 0, tag: 0 };
+
+    /// In one word, for memory that two processes share.
+    #[cfg(feature = "hub")]
+    pub(crate) fn pack(self) -> u64 {
+        u64::from(self.time) << 32 | u64::from(self.tag)
+    }
+
+    #[cfg(feature = "hub")]
+    pub(crate) fn unpack(word: u64) -> Self {
+        Self { time: (word >> 32) as u32, tag: word as u32 }
+    }
 }
 
 impl fmt::Display for Position {

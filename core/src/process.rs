@@ -400,6 +400,12 @@ pub(crate) fn inherited(first: RawFd, count: usize) -> io::Result<Vec<OwnedFd>> 
     taken.collect()
 }
 
+/// All further descriptors that a [`Spawn`] gave to this process, from `first` to the first number that is free. When, as
+/// [`inherited`].
+pub(crate) fn inherited_rest(first: RawFd) -> Vec<OwnedFd> {
+    (first..).map_while(|fd| inherited(fd, 1).ok()).flatten().collect()
+}
+
 /// Opens a program for [`Spawn`].
 pub(crate) fn program(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)

@@ -4,13 +4,21 @@
 //! the channel. A subscription enters it once for all its channels: what it missed, or its seats, so that no publication
 //! falls between look-up and seat. Nothing here waits, does I/O or knows how a message is rendered.
 //!
+//! What is to outlive the hub lies in the journal: messages in the log, channels and keys in the registry. Each change of
+//! it is such that the next hub finds a state without it or with it, wherever this one is killed: what is new is written
+//! before what is old is marked dead, and that something may be missing is written before it is. See [`restore`].
+//!
 //! Where there is an events channel, it is told within the same entry that channels came and went and who subscribed. It
 //! is told nothing about itself.
 //!
 //! A thread that has seats is owed the messages of their channels in order: `owed` holds their addresses until the thread
 //! has copied them out, even when the channel's history has already dropped them.
 
+mod restore;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -24,9 +32,13 @@ use crate::channel::{
 use crate::control::Control;
 use crate::error::{Error, Limit};
 use crate::fanout::Mailbox;
+use crate::ingress::rings::Origin;
+use crate::journal::{Region, Word};
 use crate::log::{Address, Log, Record};
 use crate::message::{InvalidPosition, Kind, Message, NewMessage, Position, Published};
 use crate::metrics::Counters;
+use crate::registry::{self, Registry};
+use crate::shm::progress::{self, Progress};
 
 /// Bytes of messages that one answer carries at most; the rest follows when the subscriber asks again from its position.
 /// A client that does not read holds as much outside of `memory_limit`.
@@ -223,18 +235,22 @@ pub struct Sequencer {
 }
 
 impl Sequencer {
-    /// An empty one for these HTTP threads, at most 64. `start` is the first head: nothing before it is known. `socket` is
-    /// shown by `status`.
+    /// For these HTTP threads, at most 64, with what stands in the journal. `start` is after every position given so far;
+    /// of a new journal nothing before it is known. `socket` is shown by `status`.
+    ///
+    /// # Errors
+    /// The file is no journal, or the system does not map it.
     pub(crate) fn new(
         limits: Limits,
         mailboxes: Box<[Arc<Mailbox>]>,
         start: Position,
         socket: String,
+        journal: OwnedFd,
         control: Option<Arc<Control>>,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let events = limits.events.clone();
-        let state = Mutex::new(State::new(limits, mailboxes.len(), start));
-        Self { state, mailboxes, started: Instant::now(), socket, events, control }
+        let state = Mutex::new(State::restore(limits, mailboxes.len(), start, Moment::now().second(), journal)?);
+        Ok(Self { state, mailboxes, started: Instant::now(), socket, events, control })
     }
 
     /// Publishes to the channel, which is created if need be.
@@ -243,8 +259,21 @@ impl Sequencer {
     /// [`Error::TooLarge`], [`Error::LimitExceeded`], [`Error::InvalidName`], [`Error::InvalidArgument`],
     /// [`Error::AccessDenied`] for the events channel.
     pub fn publish(&self, channel: &ChannelName, message: &NewMessage<'_>) -> Result<Published, Error> {
+        self.publish_for(None, channel, message)
+    }
+
+    /// The same for a client's call, which takes effect once, by however many hubs it is made.
+    pub(crate) fn publish_for(
+        &self,
+        origin: Option<Origin<'_>>,
+        channel: &ChannelName,
+        message: &NewMessage<'_>,
+    ) -> Result<Published, Error> {
+        if let Some(words) = origin.and_then(|origin| origin.progress.result(0)) {
+            return Ok(published(words));
+        }
         self.change(|state, now| {
-            let (published, woken) = state.publish(now, channel, message)?;
+            let (published, woken) = state.publish(origin, now, channel, message)?;
             state.woken |= woken;
             Ok(published)
         })
@@ -255,17 +284,35 @@ impl Sequencer {
     /// # Errors
     /// As [`publish`](Self::publish), for the first message that is refused.
     pub fn publish_many(&self, messages: &[(ChannelName, NewMessage<'_>)]) -> Result<Vec<Published>, Error> {
-        self.change(|state, now| state.admit(now, messages))?;
+        self.publish_many_for(None, messages)
+    }
+
+    /// The same for a client's call: what a hub before this one published of it is not published again.
+    pub(crate) fn publish_many_for(
+        &self,
+        origin: Option<Origin<'_>>,
+        messages: &[(ChannelName, NewMessage<'_>)],
+    ) -> Result<Vec<Published>, Error> {
         let mut all = Vec::with_capacity(messages.len());
+        let done = origin.map_or(0, |origin| origin.progress.parts()).min(messages.len() as u64);
+        let results = (0..done).filter_map(|part| origin?.progress.result(part));
+        all.extend(results.map(published));
+        let (done, messages) = messages.split_at(done as usize);
+        let unknown = done.len() - all.len();
+        self.change(|state, now| state.admit(now, messages))?;
         for part in messages.chunks(MANY) {
             self.change(|state, now| {
                 for (channel, message) in part {
-                    let (published, woken) = state.publish(now, channel, message)?;
+                    let (published, woken) = state.publish(origin, now, channel, message)?;
                     all.push(published);
                     state.woken |= woken;
                 }
                 Ok::<(), Error>(())
             })?;
+        }
+        if unknown > 0 {
+            let text = "the hub ended during the call: all messages are published, but it is not known where";
+            return Err(Error::HubUnavailable(text.to_owned()));
         }
         Ok(all)
     }
@@ -341,6 +388,11 @@ impl Sequencer {
     /// The position of the newest message of all.
     pub fn head(&self) -> Position {
         self.enter().head
+    }
+
+    /// Notes what the hub before this one stored for the client and could not note itself.
+    pub(crate) fn complete(&self, client: u64, progress: &Progress) {
+        self.enter().complete(client, progress);
     }
 
     /// Counters of the hub.
@@ -500,6 +552,15 @@ impl Moment {
     }
 }
 
+/// What came of a part of a call, as its client's progress keeps it.
+fn words(published: Published) -> [u64; progress::RESULT] {
+    [published.id, published.position.pack(), u64::from(published.subscribers)]
+}
+
+fn published([id, position, subscribers]: [u64; progress::RESULT]) -> Published {
+    Published { id, position: Position::unpack(position), subscribers: subscribers as u32 }
+}
+
 /// 128 random bits in the URL-safe base64 alphabet.
 fn random_name() -> Result<ChannelName, Error> {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -509,9 +570,20 @@ fn random_name() -> Result<ChannelName, Error> {
     Ok(ChannelName::new(&text, text.len())?)
 }
 
+/// The position after `head`: time never goes backwards, and a second that is full borrows from the next.
+fn next(head: Position, now: u32) -> Position {
+    match head.tag.checked_add(1) {
+        _ if now > head.time => Position { time: now, tag: 1 },
+        Some(tag) => Position { time: head.time, tag },
+        None => Position { time: head.time + 1, tag: 1 },
+    }
+}
+
 struct State {
     limits: Limits,
+    journal: Arc<Region>,
     log: Log,
+    registry: Registry,
     channels: Directory,
     /// How many of them are wildcard channels.
     wildcards: usize,
@@ -539,45 +611,30 @@ struct State {
     delivered: u64,
     gaps: u64,
     evicted: u64,
+    /// What the hub before this one did last for a client, if that can have been its end.
+    last: Option<Last>,
+}
+
+/// A message that a hub stored, and may not have noted in its client's progress.
+struct Last {
+    client: u64,
+    call: u64,
+    part: u64,
+    published: Published,
 }
 
 impl State {
-    fn new(limits: Limits, threads: usize, start: Position) -> Self {
-        let mut state = Self {
-            limits,
-            log: Log::default(),
-            channels: Directory::default(),
-            wildcards: 0,
-            events: None,
-            head: start,
-            watermark: start,
-            owed: (0..threads).map(|_| VecDeque::new()).collect(),
-            woken: 0,
-            entered: Moment::default(),
-            deadlines: BTreeMap::new(),
-            dedupe: Dedupe::default(),
-            channel_bytes: 0,
-            subscribers: 0,
-            connections: 0,
-            stored: 0,
-            published: 0,
-            delivered: 0,
-            gaps: 0,
-            evicted: 0,
+    fn open_events_channel(&mut self, now: u32, name: &ChannelName) {
+        let id = match self.channels.find(name).map_or_else(|| self.insert(now, name), Ok) {
+            Ok(id) => id,
+            Err(limit) => return tracing::error!("there is no room for the events channel: {limit}"),
         };
-        if let Some(name) = state.limits.events.clone() {
-            state.open_events_channel(&name);
-        }
-        state
-    }
-
-    fn open_events_channel(&mut self, name: &ChannelName) {
-        self.wildcards += usize::from(self.limits.is_wildcard(name));
-        let channel = self.channels.insert(name.clone(), History::new(self.watermark), 0);
+        let channel = self.channels.get_mut(id).expect("just found");
+        self.channel_bytes -= channel.allocated();
         // As if the backend had made it: it is there for subscribers before it holds a message.
-        channel.created = Some(Box::default());
-        self.events = Some(channel.id);
+        channel.created.get_or_insert_default();
         self.channel_bytes += channel.allocated();
+        self.events = Some(id);
     }
 
     fn count(&mut self, sent: &Batch) {
@@ -592,14 +649,38 @@ impl State {
     }
 
     fn memory(&self) -> usize {
-        self.log.allocated() + self.channel_bytes + self.dedupe.allocated()
+        self.log.allocated()
+            + self.registry.allocated()
+            + self.journal.kept()
+            + self.channel_bytes
+            + self.dedupe.allocated()
     }
 
-    fn publish(&mut self, now: u32, name: &ChannelName, message: &NewMessage<'_>) -> Result<(Published, Woken), Error> {
+    fn complete(&mut self, client: u64, progress: &Progress) {
+        if let Some(last) = self.last.take_if(|last| last.client == client)
+            && progress.call() == Some(last.call)
+            && progress.parts() == last.part
+        {
+            progress.carried_out(words(last.published));
+        }
+    }
+
+    /// Publishes a message, and notes in its client's progress that it did: one of the two the next hub sees.
+    fn publish(
+        &mut self,
+        origin: Option<Origin<'_>>,
+        now: u32,
+        name: &ChannelName,
+        message: &NewMessage<'_>,
+    ) -> Result<(Published, Woken), Error> {
         self.check(message)?;
         let id = self.find_or_create(now, name)?;
         self.check_changeable(id)?;
-        Ok(self.publish_in(now, id, name, message))
+        let done = self.publish_in(origin, now, id, name, message)?;
+        if let Some(Origin { progress, .. }) = origin {
+            progress.carried_out(words(done.0));
+        }
+        Ok(done)
     }
 
     /// Tells the events channel what became of a channel.
@@ -610,60 +691,123 @@ impl State {
         text.push(b'}');
         let name = self.channels.get(id).expect("it never goes").name.clone();
         let message = NewMessage { kind: Kind::Json, event: Some(kind), ..NewMessage::new(&text) };
-        let (_, woken) = self.publish_in(now, id, &name, &message);
-        self.woken |= woken;
+        // Without memory nobody is told.
+        if let Ok((_, woken)) = self.publish_in(None, now, id, &name, &message) {
+            self.woken |= woken;
+        }
     }
 
     fn publish_in(
         &mut self,
+        origin: Option<Origin<'_>>,
         now: u32,
         id: ChannelId,
         name: &ChannelName,
         message: &NewMessage<'_>,
-    ) -> (Published, Woken) {
-        if let Some(key) = message.dedupe
-            && let Some(published) = self.dedupe.find(now, id, key)
-        {
-            return (published, 0);
-        }
-        let position = self.stamp(now);
-        let channel = self.channels.get_mut(id).expect("just found");
-        channel.published += 1;
-        self.published += u64::from(Some(id) != self.events);
-        channel.last = position;
-        channel.used = now;
-        let published = Published { id: channel.published, position, subscribers: channel.subscribers() };
-        let woken = channel.woken();
-        let ttl = message.ttl.or_else(|| channel.created.as_ref().and_then(|options| options.message_ttl));
-        let expires = now.saturating_add(ttl.unwrap_or(self.limits.message_ttl));
+    ) -> Result<(Published, Woken), Error> {
         if let Some(key) = message.dedupe {
-            self.make_room(Dedupe::cost(key));
-            self.dedupe.insert(now.saturating_add(self.limits.dedupe_window), id, key, published);
+            self.forget_keys(now);
+            if let Some(published) = self.dedupe.find(id, key) {
+                return Ok((published, 0));
+            }
         }
-        if !message.store && woken == 0 {
-            return (published, woken);
-        }
+        let channel = self.channels.get(id).expect("just found");
+        let ttl = message.ttl.or_else(|| channel.created.as_ref().and_then(|options| options.message_ttl));
+        let woken = channel.woken();
+        let published =
+            Published { id: channel.published + 1, position: next(self.head, now), subscribers: channel.subscribers() };
         let record = Record {
             slot: id.slot(),
+            birth: id.birth(),
             id: published.id,
-            position,
+            position: published.position,
+            expires: now.saturating_add(ttl.unwrap_or(self.limits.message_ttl)),
             kind: message.kind,
             event: message.event,
             event_id: message.event_id,
             payload: message.payload,
         };
-        self.make_room(self.log.cost(record.len()) + size_of::<Entry>());
-        let address = self.log.append(&record, message.store);
+        let wanted = message.store || woken != 0;
+        let key = message.dedupe.map_or(0, |key| Dedupe::cost(key) + self.registry.cost(key.len()));
+        self.make_room(key + size_of::<Entry>(), wanted.then(|| record.len()));
+        self.begin(origin);
+        let done = self.carry_out(now, id, name, message, published, wanted.then_some(&record), woken);
+        self.journal.store(Word::Head, self.head.pack());
+        self.journal.store(Word::Busy, 0);
+        done?;
+        self.tidy();
+        Ok((published, woken))
+    }
+
+    /// Says in the journal what comes next, and who asked for it.
+    fn begin(&self, origin: Option<Origin<'_>>) {
+        self.journal.store(Word::Client, 0);
+        self.journal.store(Word::Before, self.head.pack());
+        if let Some(Origin { client, progress }) = origin {
+            self.journal.store(Word::Call, progress.call().unwrap_or_default());
+            self.journal.store(Word::Part, progress.parts());
+            self.journal.store(Word::Client, client);
+        }
+        self.journal.store(Word::Busy, 1);
+    }
+
+    /// A key goes before its message: the next hub forgets a key without message if this one was killed in between.
+    #[allow(clippy::too_many_arguments, reason = "all of it was found out by its one caller, and must not be again")]
+    fn carry_out(
+        &mut self,
+        now: u32,
+        id: ChannelId,
+        name: &ChannelName,
+        message: &NewMessage<'_>,
+        published: Published,
+        record: Option<&Record<'_>>,
+        woken: Woken,
+    ) -> Result<(), Error> {
+        let full = Error::LimitExceeded(Limit::Memory(self.limits.memory));
+        let key = match message.dedupe {
+            None => None,
+            Some(key) => {
+                let expires = now.saturating_add(self.limits.dedupe_window);
+                let entry = registry::Entry::Key { channel: id, key, published, expires };
+                Some((key, expires, self.registry.add(&entry, None).ok_or_else(|| full.clone())?))
+            }
+        };
+        let address = match record {
+            None => None,
+            Some(record) => match self.log.append(record, message.store) {
+                Some(address) => Some(address),
+                None => {
+                    key.into_iter().for_each(|(.., entry)| self.registry.release(entry));
+                    return Err(full);
+                }
+            },
+        };
+        if let Some((key, expires, entry)) = key {
+            self.dedupe.insert(expires, id, key, published, entry);
+        }
+        self.head = published.position;
+        let channel = self.channels.get_mut(id).expect("just found");
+        channel.published = published.id;
+        self.published += u64::from(Some(id) != self.events);
+        channel.last = published.position;
+        channel.used = now;
+        let counters = channel.counters();
+        self.registry.set_counters(channel.record, counters);
+        let (Some(record), Some(address)) = (record, address) else { return Ok(()) };
         for (thread, owed) in self.owed.iter_mut().enumerate() {
             if woken & 1 << thread != 0 {
                 owed.push_back(Owed::Message(id, name.clone(), address, self.entered));
             }
         }
         if message.store {
-            self.store(now, id, Entry { position, address, expires });
+            self.store(now, id, Entry { position: published.position, address, expires: record.expires });
         }
-        self.tidy();
-        (published, woken)
+        Ok(())
+    }
+
+    fn forget_keys(&mut self, now: u32) {
+        let registry = &mut self.registry;
+        self.dedupe.expire(now, |entry| registry.release(entry));
     }
 
     fn check_size(&self, payload: &[u8]) -> Result<(), Error> {
@@ -680,32 +824,24 @@ impl State {
         message.check()
     }
 
-    /// Time never goes backwards, and a second that is full borrows from the next.
-    fn stamp(&mut self, now: u32) -> Position {
-        self.head = if now > self.head.time {
-            Position { time: now, tag: 1 }
-        } else {
-            match self.head.tag.checked_add(1) {
-                Some(tag) => Position { time: self.head.time, tag },
-                None => Position { time: self.head.time + 1, tag: 1 },
-            }
-        };
-        self.head
-    }
-
     fn store(&mut self, now: u32, id: ChannelId, entry: Entry) {
         let channel = self.channels.get_mut(id).expect("still in the same entry");
         let most = channel.created.as_ref().and_then(|options| options.max_messages);
         let most = most.or(self.limits.messages_per_channel).map_or(usize::MAX, |most| most as usize);
         let before = channel.history.allocated();
-        let (log, stored) = (&mut self.log, &mut self.stored);
-        let mut release = |entry: Entry| {
+        let (log, registry, stored) = (&mut self.log, &mut self.registry, &mut self.stored);
+        let record = channel.record;
+        channel.history.expire(now, |entry, complete_since| {
+            registry.set_complete_since(record, complete_since);
             log.release(entry.address);
             *stored -= 1;
-        };
-        channel.history.expire(now, &mut release);
-        while channel.history.len() >= most {
-            channel.history.pop_oldest().into_iter().for_each(&mut release);
+        });
+        while channel.history.len() >= most
+            && let Some(entry) = channel.history.pop_oldest()
+        {
+            registry.set_complete_since(channel.record, channel.history.complete_since());
+            log.release(entry.address);
+            *stored -= 1;
         }
         channel.history.push(entry);
         self.stored += 1;
@@ -713,15 +849,22 @@ impl State {
         self.arm(now, id);
     }
 
-    /// Drops the oldest segments until `bytes` more fit into `memory_limit`, or nothing is left to drop.
-    fn make_room(&mut self, bytes: usize) {
-        while (self.memory() + bytes) as u64 > self.limits.memory {
+    /// Drops the oldest segments until `bytes` more and a record of this length fit into `memory_limit`, or nothing is left
+    /// to drop.
+    fn make_room(&mut self, bytes: usize, record: Option<usize>) {
+        while (self.memory() + bytes + record.map_or(0, |len| self.log.cost(len))) as u64 > self.limits.memory {
+            if self.journal.give_back() {
+                continue;
+            }
             let before = self.stored;
-            let (channels, channel_bytes, stored) = (&mut self.channels, &mut self.channel_bytes, &mut self.stored);
+            let (channels, registry) = (&mut self.channels, &mut self.registry);
+            let (channel_bytes, stored) = (&mut self.channel_bytes, &mut self.stored);
             let evicted = self.log.evict(|record, address| {
-                let Some(channel) = channels.in_slot(record.slot) else { return };
+                let id = ChannelId::new(record.slot, record.birth);
+                let Some(channel) = channels.get_mut(id) else { return };
                 let (len, allocated) = (channel.history.len(), channel.history.allocated());
                 channel.history.evict(address);
+                registry.set_complete_since(channel.record, channel.history.complete_since());
                 *stored -= (len - channel.history.len()) as u64;
                 *channel_bytes = *channel_bytes + channel.history.allocated() - allocated;
             });
@@ -741,8 +884,18 @@ impl State {
         });
         let pinned = pinned.min();
         let channels = &mut self.channels;
-        self.log.tidy(pinned, |record, from, to| {
-            channels.in_slot(record.slot).is_some_and(|channel| channel.history.relocate(record.position, from, to))
+        self.log.tidy(pinned, |bytes, from, to| {
+            let Some(record) = Record::decode(bytes) else { return false };
+            let channel = channels.get_mut(ChannelId::new(record.slot, record.birth));
+            channel.is_some_and(|channel| channel.history.relocate(record.position, from, to))
+        });
+        let (channels, dedupe) = (&mut self.channels, &mut self.dedupe);
+        self.registry.tidy(|entry, from, to| match entry {
+            registry::Entry::Channel { id, .. } => {
+                let channel = channels.get_mut(id).filter(|channel| channel.record == from);
+                channel.map(|channel| channel.record = to).is_some()
+            }
+            registry::Entry::Key { channel, key, .. } => dedupe.relocate(channel, key, from, to),
         });
     }
 
@@ -756,9 +909,10 @@ impl State {
     fn refresh(&mut self, now: u32, id: ChannelId) -> bool {
         let Some(channel) = self.channels.get_mut(id) else { return false };
         if channel.history.next_expiry() <= now {
-            let (log, stored) = (&mut self.log, &mut self.stored);
-            let before = channel.history.allocated();
-            channel.history.expire(now, |entry| {
+            let (log, registry, stored) = (&mut self.log, &mut self.registry, &mut self.stored);
+            let (before, record) = (channel.history.allocated(), channel.record);
+            channel.history.expire(now, |entry, complete_since| {
+                registry.set_complete_since(record, complete_since);
                 log.release(entry.address);
                 *stored -= 1;
             });
@@ -831,16 +985,25 @@ impl State {
     }
 
     fn insert(&mut self, now: u32, name: &ChannelName) -> Result<ChannelId, Limit> {
-        self.make_room(Channel::cost(name));
-        if (self.memory() + Channel::cost(name)) as u64 > self.limits.memory {
-            return Err(Limit::Memory(self.limits.memory));
-        }
+        self.make_room_for_channel(name)?;
+        let id = self.channels.next_id();
+        let entry = registry::Entry::Channel { id, name, options: None };
+        let counters = registry::Counters { published: 0, last: Position::START, complete_since: self.watermark };
+        let record = self.registry.add(&entry, Some(counters)).ok_or(Limit::Memory(self.limits.memory))?;
         self.wildcards += usize::from(self.limits.is_wildcard(name));
-        let channel = self.channels.insert(name.clone(), History::new(self.watermark), now);
-        let id = channel.id;
+        let channel = self.channels.insert(name.clone(), History::new(self.watermark), record, now);
         self.channel_bytes += channel.allocated();
         self.arm(now, id);
         Ok(id)
+    }
+
+    fn make_room_for_channel(&mut self, name: &ChannelName) -> Result<(), Limit> {
+        let needed = |state: &Self| Channel::cost(name) + state.registry.cost(name.len());
+        self.make_room(needed(self), None);
+        match (self.memory() + needed(self)) as u64 > self.limits.memory {
+            true => Err(Limit::Memory(self.limits.memory)),
+            false => Ok(()),
+        }
     }
 
     fn create(&mut self, now: u32, name: ChannelName, options: ChannelOptions) -> Result<(), Error> {
@@ -853,12 +1016,19 @@ impl State {
         }
         let id = self.find_or_create(now, &name)?;
         self.check_changeable(id)?;
+        let owner = options.owner.as_ref().map_or(0, String::len);
+        self.make_room(self.registry.cost(name.len() + owner), None);
         let channel = self.channels.get_mut(id).expect("just found");
+        let entry = registry::Entry::Channel { id, name: &name, options: Some(options.clone()) };
+        let record = self.registry.add(&entry, Some(channel.counters()));
+        let record = record.ok_or(Limit::Memory(self.limits.memory))?;
+        self.registry.release(std::mem::replace(&mut channel.record, record));
         self.channel_bytes -= channel.allocated();
         channel.created = Some(Box::new(options));
         channel.used = now;
         self.channel_bytes += channel.allocated();
         self.arm(now, id);
+        self.tidy();
         Ok(())
     }
 
@@ -888,6 +1058,7 @@ impl State {
         let channel = self.channels.get_mut(id).expect("just found");
         let (count, before) = (channel.history.len() as u64, channel.history.allocated());
         while let Some(entry) = channel.history.pop_oldest() {
+            self.registry.set_complete_since(channel.record, channel.history.complete_since());
             self.log.release(entry.address);
         }
         channel.used = now;
@@ -923,6 +1094,11 @@ impl State {
     /// Takes the channel and its messages away; the watermark remembers that there were some.
     fn remove(&mut self, id: ChannelId) -> Option<Channel> {
         let mut channel = self.channels.remove(id)?;
+        let newest = channel.history.newest(1).next().map_or(Position::START, |entry| entry.position);
+        self.watermark = self.watermark.max(channel.history.complete_since()).max(newest);
+        self.journal.store(Word::Watermark, self.watermark.pack());
+        // From here on its messages are nobody's, for the next hub too.
+        self.registry.release(channel.record);
         self.wildcards -= usize::from(self.limits.is_wildcard(&channel.name));
         self.channel_bytes -= channel.allocated();
         self.subscribers -= u64::from(channel.subscribers());
@@ -930,7 +1106,6 @@ impl State {
             self.log.release(entry.address);
             self.stored -= 1;
         }
-        self.watermark = self.watermark.max(channel.history.complete_since());
         Some(channel)
     }
 
@@ -1193,7 +1368,7 @@ impl State {
 
     fn expire(&mut self, now: u32) -> usize {
         let before = self.memory();
-        self.dedupe.expire(now);
+        self.forget_keys(now);
         while let Some(due) = self.deadlines.first_entry()
             && *due.key() <= now
         {
@@ -1210,6 +1385,7 @@ impl State {
             }
         }
         self.tidy();
+        self.journal.give_back();
         before.saturating_sub(self.memory())
     }
 }

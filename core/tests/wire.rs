@@ -150,11 +150,11 @@ impl Drop for Recorder {
 }
 
 async fn record(socket: OwnedFd, state: Arc<State>, slowness: Duration) {
-    match rings::greet(socket).await {
+    match rings::greet(socket, async |_, _| {}).await {
         Ok(Greeting::Attach(client)) => {
             state.attached.fetch_add(1, SeqCst);
             let pid = client.peer().pid;
-            client.serve(LIMIT, |call| apply(pid, &state, slowness, call)).await;
+            client.serve(LIMIT, |_, call| apply(pid, &state, slowness, call)).await;
             state.ended.fetch_add(1, SeqCst);
         }
         Ok(other) => panic!("nobody asks for {other:?}"),

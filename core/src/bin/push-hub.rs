@@ -179,7 +179,8 @@ fn help() -> String {
 
 /// Serves until the keeper or a signal ends it.
 fn hub() -> ExitCode {
-    let Inherited { config, listen, admin_listen, attach, start, control } = match Control::inherit() {
+    let Inherited { config, listen, admin_listen, attach, start, journal, clients, control } = match Control::inherit()
+    {
         Ok(inherited) => inherited,
         Err(error) => {
             eprintln!("push-hub: a hub is started by its keeper: {error}");
@@ -194,7 +195,7 @@ fn hub() -> ExitCode {
     }));
     let control = Arc::new(control);
     let sockets = Sockets { listen, admin_listen, attach };
-    let mut hub = match Hub::start(Arc::new(config), sockets, start, Some(control.clone())) {
+    let mut hub = match Hub::resume(Arc::new(config), sockets, start, journal, clients, Some(control.clone())) {
         Ok(hub) => hub,
         Err(error) => {
             control.failed(&format!("the hub cannot start its threads: {error}"));

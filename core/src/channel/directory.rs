@@ -5,18 +5,21 @@ use std::hash::{BuildHasher, RandomState};
 use std::ops::Bound;
 
 use hashbrown::HashTable;
+use serde::{Deserialize, Serialize};
 use slab::Slab;
 use smallvec::SmallVec;
 
 use super::history::History;
 use super::{ChannelInfo, ChannelName, ChannelOptions};
+use crate::log::Address;
 use crate::message::Position;
+use crate::registry::Counters;
 
 /// An HTTP thread of the hub, from 0.
 pub(crate) type ThreadId = u8;
 
 /// A channel for as long as it lives. A channel of the same name that comes later has another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct ChannelId {
     slot: u32,
     birth: u32,
@@ -31,6 +34,8 @@ pub(crate) struct Channel {
     pub(crate) id: ChannelId,
     pub(crate) name: ChannelName,
     pub(crate) history: History,
+    /// Its entry in the registry.
+    pub(crate) record: Address,
     pub(crate) published: u64,
     /// Position of the newest message.
     pub(crate) last: Position,
@@ -45,6 +50,22 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
+    /// An empty one, of which everything is yet to come.
+    pub(crate) fn new(id: ChannelId, name: ChannelName, record: Address, now: u32) -> Self {
+        Self {
+            id,
+            name,
+            history: History::new(Position::START),
+            record,
+            published: 0,
+            last: Position::START,
+            seats: SmallVec::new(),
+            created: None,
+            used: now,
+            armed: u32::MAX,
+        }
+    }
+
     pub(crate) fn subscribers(&self) -> u32 {
         self.seats.iter().map(|(_, count)| count).sum()
     }
@@ -84,6 +105,11 @@ impl Channel {
             None if self.history.len() == 0 => Some(self.used.saturating_add(inactivity)),
             None => None,
         }
+    }
+
+    /// What the registry keeps of it.
+    pub(crate) fn counters(&self) -> Counters {
+        Counters { published: self.published, last: self.last, complete_since: self.history.complete_since() }
     }
 
     pub(crate) fn info(&self) -> ChannelInfo {
@@ -135,27 +161,39 @@ impl Directory {
         Some(self.channels[*found as usize].id)
     }
 
-    /// Adds a channel; the caller has made sure that the name is free.
-    pub(crate) fn insert(&mut self, name: ChannelName, history: History, now: u32) -> &mut Channel {
+    /// All channels that a hub before this one had, each in its slot.
+    pub(crate) fn restore(channels: impl Iterator<Item = Channel>) -> Self {
+        let mut directory = Self::default();
+        directory.channels = channels
+            .map(|channel| {
+                directory.names.insert(channel.name.clone());
+                directory.births = directory.births.max(channel.id.birth);
+                (channel.id.slot as usize, channel)
+            })
+            .collect();
+        for (slot, channel) in &directory.channels {
+            let hash = directory.hasher.hash_one(&channel.name);
+            let again = |&slot: &u32| directory.hasher.hash_one(&directory.channels[slot as usize].name);
+            directory.by_name.insert_unique(hash, slot as u32, again);
+        }
+        directory
+    }
+
+    /// What the next channel will be.
+    pub(crate) fn next_id(&self) -> ChannelId {
+        ChannelId { slot: self.channels.vacant_key() as u32, birth: self.births.wrapping_add(1) }
+    }
+
+    /// Adds the channel of [`Self::next_id`]; the caller has made sure that the name is free.
+    pub(crate) fn insert(&mut self, name: ChannelName, history: History, record: Address, now: u32) -> &mut Channel {
         self.names.insert(name.clone());
-        let entry = self.channels.vacant_entry();
-        let slot = entry.key() as u32;
-        self.births = self.births.wrapping_add(1);
+        let id = self.next_id();
+        let (ChannelId { slot, birth }, entry) = (id, self.channels.vacant_entry());
+        self.births = birth;
         let hash = self.hasher.hash_one(&name);
-        let channel = entry.insert(Channel {
-            id: ChannelId { slot, birth: self.births },
-            name,
-            history,
-            published: 0,
-            last: Position::START,
-            seats: SmallVec::new(),
-            created: None,
-            used: now,
-            armed: u32::MAX,
-        });
-        let id = channel.id;
+        entry.insert(Channel { history, ..Channel::new(id, name, record, now) });
         self.by_name.insert_unique(hash, slot, |&slot| self.hasher.hash_one(&self.channels[slot as usize].name));
-        &mut self.channels[id.slot as usize]
+        &mut self.channels[slot as usize]
     }
 
     pub(crate) fn remove(&mut self, id: ChannelId) -> Option<Channel> {
@@ -179,6 +217,10 @@ impl Directory {
         self.names.range::<str, _>((from, Bound::Unbounded)).take_while(move |name| name.starts_with(prefix))
     }
 
+    pub(crate) fn ids(&self) -> Vec<ChannelId> {
+        self.channels.iter().map(|(_, channel)| channel.id).collect()
+    }
+
     pub(crate) fn get(&self, id: ChannelId) -> Option<&Channel> {
         self.channels.get(id.slot as usize).filter(|channel| channel.id == id)
     }
@@ -186,16 +228,19 @@ impl Directory {
     pub(crate) fn get_mut(&mut self, id: ChannelId) -> Option<&mut Channel> {
         self.channels.get_mut(id.slot as usize).filter(|channel| channel.id == id)
     }
-
-    /// The channel in a slot that a record of the log names; it need not be the record's own.
-    pub(crate) fn in_slot(&mut self, slot: u32) -> Option<&mut Channel> {
-        self.channels.get_mut(slot as usize)
-    }
 }
 
 impl ChannelId {
-    /// What a record of the log names.
+    /// As a record of the log names it.
+    pub(crate) fn new(slot: u32, birth: u32) -> Self {
+        Self { slot, birth }
+    }
+
     pub(crate) fn slot(self) -> u32 {
         self.slot
+    }
+
+    pub(crate) fn birth(self) -> u32 {
+        self.birth
     }
 }

@@ -51,6 +51,11 @@ impl History {
         self.complete_since
     }
 
+    /// Something may be missing up to this position.
+    pub(crate) fn lose(&mut self, up_to: Position) {
+        self.complete_since = self.complete_since.max(up_to);
+    }
+
     /// No entry expires before this second; `u32::MAX` without entries.
     pub(crate) fn next_expiry(&self) -> u32 {
         self.next_expiry
@@ -84,10 +89,13 @@ impl History {
         Some(entry)
     }
 
-    /// Removes what has expired by `now`, wherever it stands: messages may have their own ttl.
-    pub(crate) fn expire(&mut self, now: u32, mut removed: impl FnMut(Entry)) {
-        while self.entries.front().is_some_and(|entry| entry.expires <= now) {
-            self.pop_oldest().into_iter().for_each(&mut removed);
+    /// Removes what has expired by `now`, wherever it stands: messages may have their own ttl. `removed` is told each entry,
+    /// and what [`Self::complete_since`] is without it.
+    pub(crate) fn expire(&mut self, now: u32, mut removed: impl FnMut(Entry, Position)) {
+        while self.entries.front().is_some_and(|entry| entry.expires <= now)
+            && let Some(entry) = self.pop_oldest()
+        {
+            removed(entry, self.complete_since);
         }
         if self.next_expiry > now {
             return;
@@ -100,7 +108,7 @@ impl History {
                 next_expiry = next_expiry.min(entry.expires);
             } else {
                 complete_since = complete_since.max(entry.position);
-                removed(*entry);
+                removed(*entry, complete_since);
             }
             keep
         });

@@ -18,6 +18,7 @@ use super::{Client, Deadline, Hub, Link, Options};
 use crate::call::{Hello, PROTOCOL, Welcome};
 use crate::error::Error;
 use crate::shm::doorbell::Line;
+use crate::shm::progress::Progress;
 use crate::shm::ring::{Consumer, Producer};
 use crate::shm::segment::Segment;
 
@@ -71,7 +72,8 @@ impl Link {
         let impossible = |corrupt| Error::HubUnavailable(format!("a new ring is not empty: {corrupt}"));
         let requests = Producer::new(segment.clone(), segment.requests()).map_err(impossible)?;
         let replies = Consumer::new(segment.clone(), segment.replies()).map_err(impossible)?;
-        Ok(Self { memfd, requests, replies, segment, hub: None, unrung: 0 })
+        let progress = Progress::new(segment.clone());
+        Ok(Self { memfd, requests, replies, segment, progress, hub: None, unrung: 0 })
     }
 }
 

@@ -1,8 +1,8 @@
 //! The calling side of the wire: attaches to a hub, puts calls into the ring, waits for answers.
 //!
 //! Blocking, and every wait is bounded by the time-out; spawns nothing, so it is safe in a process that forks. It attaches
-//! at the first call. After the hub is gone it attaches to the next one with the same segment, whose unread calls are
-//! thereby replayed; after a fork the child leaves the segment to its parent and makes its own.
+//! at the first call. A hub that is killed is replaced without its notice: the next one goes on with segment and socket. Only
+//! when the keeper is gone, too, it attaches again, with the same segment, whose unread calls are thereby replayed; after a fork the child leaves the segment to its parent and makes its own.
 
 mod attach;
 
@@ -19,6 +19,7 @@ use crate::embedded::Embedded;
 use crate::error::Error;
 use crate::message::{MAX_PAYLOAD, NewMessage, Position, Published};
 use crate::shm::doorbell::{self, Line, Woken};
+use crate::shm::progress::Progress;
 use crate::shm::ring::{Consumer, Corrupt, Next, Producer};
 use crate::shm::segment::Segment;
 
@@ -74,6 +75,7 @@ struct Link {
     requests: Producer<Segment>,
     replies: Consumer<Segment>,
     segment: Segment,
+    progress: Progress,
     hub: Option<Hub>,
     /// Messages pushed since the hub was last rung.
     unrung: u32,
@@ -90,9 +92,9 @@ struct Hub {
 enum Stop {
     /// The deadline is over.
     TimedOut,
-    /// The hub is gone and has not acted on the call, which was taken out of the ring.
+    /// The hub is gone and has not acted on the call, of which nothing is left in the ring.
     Unheard,
-    /// The hub is gone after it took the call.
+    /// The hub is gone after it took the call, and there is no answer.
     Gone,
     /// The hub wrote nonsense.
     Corrupt(Corrupt),
@@ -197,8 +199,8 @@ impl Client {
         }
         let call = self.encode(0, &Call::Publish { channel, message: *message });
         let sent = self.exchange(&call, &mut deadline, |link, call, deadline| {
-            let start = link.send(call, deadline)?;
-            link.settle(call, start, deadline)
+            let sent = link.send(call, deadline)?;
+            link.settle(&sent, deadline)
         });
         self.buffer = call;
         match sent {
@@ -347,8 +349,8 @@ impl Client {
         let number = self.number;
         let call = self.encode(number, call);
         let answered = self.exchange(&call, &mut Deadline::after(timeout), |link, call, deadline| {
-            let start = link.send(call, deadline)?;
-            link.await_reply(number, start, deadline)
+            let sent = link.send(call, deadline)?;
+            link.await_reply(number, &sent, deadline)
         });
         self.buffer = call;
         match answered {
@@ -459,10 +461,19 @@ enum Failure {
     Known(Error),
 }
 
+/// A call that was put into the ring.
+struct Sent {
+    /// Where it begins.
+    start: u64,
+    /// Whether it passed through the ring piece by piece.
+    streams: bool,
+}
+
 impl Link {
-    /// Puts the call into the ring and tells the hub; where the call begins.
-    fn send(&mut self, call: &[u8], deadline: &mut Deadline) -> Result<u64, Stop> {
+    /// Puts the call into the ring and tells the hub.
+    fn send(&mut self, call: &[u8], deadline: &mut Deadline) -> Result<Sent, Stop> {
         let start = self.requests.head();
+        let streams = self.requests.layout().streams(call.len());
         let mut sent = 0;
         while !self.requests.push(call, &mut sent)? {
             self.requests.want_room();
@@ -479,19 +490,32 @@ impl Link {
             }
         }
         self.tell_hub();
-        Ok(start)
+        Ok(Sent { start, streams })
+    }
+
+    /// A call that streams through the ring does not survive the hub that was reading it: the one that took the ring over
+    /// found only the rest of it, unless all of it was carried out before.
+    fn check_stream(&self, sent: &Sent) -> Result<(), Stop> {
+        if !sent.streams || self.progress.taken_over_at() <= sent.start {
+            return Ok(());
+        }
+        Err(if self.carried_out(sent.start) { Stop::Gone } else { Stop::Unheard })
+    }
+
+    fn carried_out(&self, start: u64) -> bool {
+        self.progress.call() == Some(start) && self.progress.parts() > 0
     }
 
     /// For a call without answer: makes sure that a hub has it, or will.
-    fn settle(&mut self, call: &[u8], start: u64, deadline: &mut Deadline) -> Result<(), Stop> {
+    fn settle(&mut self, sent: &Sent, deadline: &mut Deadline) -> Result<(), Stop> {
         // Looking costs a system call, as much as ringing did. Without a ring the hub is awake, or was killed awake: look
         // after 1, 2, 4 ... messages, so that neither a burst gets slow nor a dead hub's ring fills.
         let look = self.unrung == 0 || self.unrung.is_power_of_two() || self.unrung.is_multiple_of(256);
         if look && self.hub.as_ref().is_none_or(|hub| doorbell::hung_up(hub.line.as_fd())) {
-            return Err(self.lost(start, true));
+            return Err(self.lost(sent.start, true));
         }
         // The hub holds the beginning of a streamed message in memory of its own, so the ring would not survive it.
-        while self.requests.layout().streams(call.len()) && !self.has_caught_up()? {
+        while sent.streams && !self.has_caught_up()? {
             self.requests.want_room();
             if self.has_caught_up()? {
                 break;
@@ -500,18 +524,21 @@ impl Link {
             match self.wait(deadline) {
                 Woken::Perhaps => {}
                 Woken::TimedOut => return Err(Stop::TimedOut),
-                Woken::Gone => return Err(self.lost(start, true)),
+                Woken::Gone => return Err(self.lost(sent.start, true)),
             }
         }
-        Ok(())
+        self.check_stream(sent)
     }
 
     /// Waits for the answer with this number.
-    fn await_reply(&mut self, number: u64, start: u64, deadline: &mut Deadline) -> Result<Outcome, Stop> {
+    fn await_reply(&mut self, number: u64, sent: &Sent, deadline: &mut Deadline) -> Result<Outcome, Stop> {
         loop {
+            // Before the replies: what is there then, the hub before had answered.
+            let whole = self.check_stream(sent);
             if let Some(outcome) = self.drain_replies(number)? {
                 return Ok(outcome);
             }
+            whole?;
             if !self.replies.want_data()? {
                 continue;
             }
@@ -524,7 +551,7 @@ impl Link {
             return match self.drain_replies(number)? {
                 Some(outcome) => Ok(outcome),
                 None if woken == Woken::TimedOut => Err(Stop::TimedOut),
-                None => Err(self.lost(start, true)),
+                None => Err(self.lost(sent.start, true)),
             };
         }
     }
@@ -573,12 +600,14 @@ impl Link {
         Ok(self.requests.consumed()? == self.requests.head())
     }
 
-    /// The hub is gone. Unless it took the call that begins at `start`, the call is taken out of the ring; what lies before
-    /// it stays for the next hub.
+    /// Hub and keeper are gone. Unless the call that begins at `start` was taken, it is taken out of the ring; what lies
+    /// before it stays for the next hub.
     fn lost(&mut self, start: u64, complete: bool) -> Stop {
         self.hub = None;
         match self.has_caught_up() {
             Ok(true) if complete => Stop::Gone,
+            // It was killed between its work and its answer.
+            Ok(false) if complete && self.carried_out(start) => Stop::Gone,
             Ok(_) => self.requests.retract(start).map_or_else(Stop::Corrupt, |()| Stop::Unheard),
             Err(corrupt) => Stop::Corrupt(corrupt),
         }

@@ -8,7 +8,7 @@ mod streams;
 
 use std::cell::RefCell;
 use std::future::{pending, poll_fn};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +28,7 @@ use crate::config::Config;
 use crate::control::Control;
 use crate::fanout::{Key, Mailbox, Places, Seating};
 use crate::ingress::answer;
-use crate::ingress::rings::{self, Greeting};
+use crate::ingress::rings::{self, Attachment, Greeting};
 use crate::message::Position;
 use crate::metrics::Counters;
 use crate::readiness::watch;
@@ -66,10 +66,17 @@ pub(crate) struct Inbox {
     accepted: Mutex<Vec<(OwnedFd, From)>>,
     /// A configuration to go on with.
     config: Mutex<Option<Arc<Config>>>,
+    /// Clients of the hub before this one.
+    attached: Mutex<Vec<Attachment>>,
     draining: AtomicBool,
 }
 
 impl Inbox {
+    pub(crate) fn deal_client(&self, client: Attachment) {
+        self.attached.lock().expect("pushing to a list does not panic").push(client);
+        self.mailbox.wake();
+    }
+
     pub(crate) fn deal(&self, socket: OwnedFd, from: From) {
         self.accepted.lock().expect("pushing to a list does not panic").push((socket, from));
         self.mailbox.wake();
@@ -202,6 +209,10 @@ impl HttpThread {
     }
 
     fn adopt(&mut self) {
+        for client in std::mem::take(&mut *self.inbox.attached.lock().expect("pushing to a list does not panic")) {
+            let (engine, config, control) = (self.engine.clone(), self.config.clone(), self.control.clone());
+            tokio::task::spawn_local(serve_attached(client, engine, config, control, self.inbox.clone()));
+        }
         let accepted = std::mem::take(&mut *self.inbox.accepted.lock().expect("pushing to a list does not panic"));
         for (socket, from) in accepted {
             if from == From::Client {
@@ -642,13 +653,15 @@ async fn serve_client(
     control: Option<Arc<Control>>,
     inbox: Arc<Inbox>,
 ) {
-    match rings::greet(socket).await {
-        Ok(Greeting::Attach(client)) => {
-            let counters = &inbox.mailbox.counters;
-            counters.attached();
-            client.serve(config.max_message_size, |call| answer(&engine, config.max_channel_id_length, call)).await;
-            counters.detached();
+    let keep = async |client, kept: [BorrowedFd<'_>; 3]| {
+        if let Some(control) = &control
+            && let Err(error) = control.keep(client, kept).await
+        {
+            tracing::warn!(%error, "the keeper does not hold a client; its calls end with this hub");
         }
+    };
+    match rings::greet(socket, keep).await {
+        Ok(Greeting::Attach(client)) => serve_attached(*client, engine, config, control, inbox).await,
         Ok(Greeting::Lease { socket, protocol, build, config_hash }) => {
             let Some(control) = control else { return };
             if let Err(error) = control.grant(socket.as_fd(), (protocol, &build, config_hash)) {
@@ -656,6 +669,26 @@ async fn serve_client(
             }
         }
         Err(rejected) => tracing::warn!("a connection to the attach socket was rejected: {rejected}"),
+    }
+}
+
+/// Serves a client until it is gone, and lets the keeper know.
+async fn serve_attached(
+    client: Attachment,
+    engine: Arc<Sequencer>,
+    config: Arc<Config>,
+    control: Option<Arc<Control>>,
+    inbox: Arc<Inbox>,
+) {
+    let counters = &inbox.mailbox.counters;
+    counters.attached();
+    let (number, longest) = (client.client(), config.max_channel_id_length);
+    client.serve(config.max_message_size, |origin, call| answer(&engine, longest, Some(origin), call)).await;
+    counters.detached();
+    if let Some(control) = control
+        && let Err(error) = control.forget(number).await
+    {
+        tracing::warn!(%error, "the keeper goes on holding a client that is gone");
     }
 }
 

@@ -1,15 +1,19 @@
 //! What the calls of an attached client do.
 
+use super::rings::Origin;
 use crate::call::{Answer, Call, Outcome};
 use crate::channel::ChannelName;
 use crate::error::Error;
 use crate::sequencer::Sequencer;
 
-/// Carries one call to the engine. `longest` is `max_channel_id_length`.
-pub(crate) fn answer(engine: &Sequencer, longest: usize, call: Call<'_>) -> Outcome {
+/// Carries one call to the engine. `longest` is `max_channel_id_length`. What `origin` says was carried out before is not
+/// published again; other calls may be made twice by hubs that are killed, which changes nothing but their answers.
+pub(crate) fn answer(engine: &Sequencer, longest: usize, origin: Option<Origin<'_>>, call: Call<'_>) -> Outcome {
     let name = |text: &str| ChannelName::new(text.as_bytes(), longest);
     Ok(match call {
-        Call::Publish { channel, message } => Answer::Published(engine.publish(&name(channel)?, &message)?),
+        Call::Publish { channel, message } => {
+            Answer::Published(engine.publish_for(origin, &name(channel)?, &message)?)
+        }
         Call::CreateChannel { name: wanted, options } => {
             let created = engine.create_channel(wanted.map(name).transpose()?, options)?;
             Answer::Name(created.to_string())
@@ -21,7 +25,7 @@ pub(crate) fn answer(engine: &Sequencer, longest: usize, call: Call<'_>) -> Outc
         Call::Ping => Answer::Pong,
         Call::PublishMany { messages } => {
             let named = messages.iter().map(|(channel, message)| Ok((name(channel)?, *message)));
-            Answer::PublishedMany(engine.publish_many(&named.collect::<Result<Vec<_>, Error>>()?)?)
+            Answer::PublishedMany(engine.publish_many_for(origin, &named.collect::<Result<Vec<_>, Error>>()?)?)
         }
         Call::ClearChannel { channel } => Answer::Cleared(engine.clear_channel(&name(channel)?)?),
         Call::Channels { prefix, after, limit } => {

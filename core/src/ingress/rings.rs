@@ -21,11 +21,13 @@ use tracing::{debug, warn};
 
 use crate::call::{Call, Hello, MAX_BATCH, Outcome, PROTOCOL, Request, Welcome};
 use crate::channel::MAX_NAME;
+use crate::control::Kept;
 use crate::error::Error;
 use crate::message::MAX_EVENT;
 use crate::process;
 use crate::readiness::watch;
 use crate::shm::doorbell;
+use crate::shm::progress::Progress;
 use crate::shm::ring::{Consumer, Corrupt, Next, Producer};
 use crate::shm::segment::{Invalid, Segment};
 
@@ -36,6 +38,8 @@ const HELLO: Duration = Duration::from_secs(2);
 /// Bytes of the longest [`Hello`], and descriptors looked at; the kernel closes those in excess.
 const HELLO_BYTES: usize = 512;
 const HELLO_FDS: usize = 2;
+/// Hubs that may end within the same call before it is given up.
+const MOST_TRIES: u64 = 5;
 /// What a call holds beside the payload, at most: numbers, names, an owner.
 const ENVELOPE: usize = 2 * (MAX_NAME + 2 * MAX_EVENT) + 128;
 
@@ -102,7 +106,9 @@ impl From<Errno> for Rejected {
 ///
 /// # Errors
 /// [`Rejected`]; the connection is closed.
-pub async fn greet(socket: OwnedFd) -> Result<Greeting, Rejected> {
+/// `keep` sees to it that a hub after this one can [`Attachment::take_over`]: it is given a number that no other client of
+/// this machine has, and the descriptors. The client is told nothing before that is done.
+pub async fn greet(socket: OwnedFd, keep: impl AsyncFnOnce(u64, [BorrowedFd<'_>; 3])) -> Result<Greeting, Rejected> {
     let socket = watch(socket, Interest::READABLE)?;
     let first = tokio::time::timeout(HELLO, first_datagram(&socket));
     let (hello, descriptors) = first.await.map_err(|_| Rejected::Silent)??;
@@ -111,21 +117,13 @@ pub async fn greet(socket: OwnedFd) -> Result<Greeting, Rejected> {
             Ok(Greeting::Lease { socket: socket.into_inner(), protocol, build, config_hash })
         }
         Hello::Attach { protocol } => match attach(protocol, descriptors) {
-            Ok((requests, replies)) => {
+            Ok((memfd, calls)) => {
                 let bell = doorbell::bell()?;
+                keep(calls.client, [memfd.as_fd(), bell.as_fd(), socket.as_fd()]).await;
                 let welcome = Welcome { protocol: PROTOCOL, refusal: None };
                 send_welcome(socket.as_fd(), &welcome, Some(bell.as_fd()))?;
-                let bell = watch(bell, Interest::READABLE)?;
                 let peer = peer(socket.as_fd())?;
-                Ok(Greeting::Attach(Box::new(Attachment {
-                    requests,
-                    replies,
-                    reply: Reply::default(),
-                    bell,
-                    socket,
-                    peer,
-                    refused: 0,
-                })))
+                Ok(Greeting::Attach(Box::new(Attachment { calls, bell, socket: socket.into_inner(), peer })))
             }
             Err(rejected) => {
                 let refusal = Some(match rejected {
@@ -163,15 +161,13 @@ async fn first_datagram(socket: &AsyncFd<OwnedFd>) -> Result<(Vec<u8>, Vec<Owned
     }
 }
 
-fn attach(protocol: u16, descriptors: Vec<OwnedFd>) -> Result<(Consumer<Segment>, Producer<Segment>), Rejected> {
+fn attach(protocol: u16, descriptors: Vec<OwnedFd>) -> Result<(OwnedFd, Calls), Rejected> {
     if protocol != PROTOCOL {
         return Err(Rejected::Protocol(protocol));
     }
     let [memfd] = <[OwnedFd; 1]>::try_from(descriptors).map_err(|all| Rejected::Descriptors(all.len()))?;
-    let segment = Segment::adopt(&memfd)?;
-    let requests = Consumer::new(segment.clone(), segment.requests())?;
-    let replies = Producer::new(segment.clone(), segment.replies())?;
-    Ok((requests, replies))
+    let calls = Calls::of(&memfd)?;
+    Ok((memfd, calls))
 }
 
 fn send_welcome(socket: BorrowedFd<'_>, welcome: &Welcome, bell: Option<BorrowedFd<'_>>) -> io::Result<()> {
@@ -196,14 +192,31 @@ fn peer(socket: BorrowedFd<'_>) -> io::Result<Peer> {
 #[derive(Debug)]
 pub struct Attachment {
     // The rings before the socket: a client that sees the socket closed may take its segment to the next hub.
+    calls: Calls,
+    bell: OwnedFd,
+    socket: OwnedFd,
+    peer: Peer,
+}
+
+/// Its rings, and how far we came.
+#[derive(Debug)]
+struct Calls {
+    client: u64,
     requests: Consumer<Segment>,
     replies: Producer<Segment>,
+    progress: Progress,
     reply: Reply,
-    bell: AsyncFd<OwnedFd>,
-    socket: AsyncFd<OwnedFd>,
-    peer: Peer,
     /// Calls that were refused without the client's asking for an answer.
     refused: u64,
+}
+
+/// Who makes a call, for an engine that carries out each once, also when the hub is killed meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// The number of the client.
+    pub client: u64,
+    /// What of the call was carried out before, and its results.
+    pub progress: &'a Progress,
 }
 
 /// The reply that is being written.
@@ -223,11 +236,13 @@ enum Misuse {
     Call,
     #[error("it sent a datagram beside the ring")]
     Datagram,
+    #[error("it cannot be watched: {0}")]
+    Unwatched(io::Error),
 }
 
 /// How far a batch came.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Progress {
+enum Progressed {
     More,
     /// The ring is empty.
     Idle,
@@ -243,32 +258,223 @@ enum Heard {
 }
 
 impl Attachment {
+    /// A client of a hub that was killed, with what the keeper held of it.
+    ///
+    /// # Errors
+    /// [`Rejected`], when it has destroyed its rings.
+    pub fn take_over(kept: Kept) -> Result<Self, Rejected> {
+        let Kept { segment, bell, socket } = kept;
+        let peer = peer(socket.as_fd())?;
+        Ok(Self { calls: Calls::of(&segment)?, bell, socket, peer })
+    }
+
     /// Who it is.
     #[must_use]
     pub fn peer(&self) -> Peer {
         self.peer
     }
 
+    /// Its number.
+    #[must_use]
+    pub fn client(&self) -> u64 {
+        self.calls.client
+    }
+
+    /// How far the hub before this one came with its calls.
+    #[must_use]
+    pub fn progress(&self) -> &Progress {
+        &self.calls.progress
+    }
+
+    /// Carries out what stands in the ring of a client that was taken over, as far as that goes without waiting for it.
+    /// False for a client that misbehaves.
+    pub fn drain(&mut self, max_message_size: u64, mut engine: impl FnMut(Origin<'_>, Call<'_>) -> Outcome) -> bool {
+        let (socket, Peer { pid, uid }) = (self.socket.as_fd(), self.peer);
+        let drained = self.calls.take_over(socket, max_message_size).and_then(|()| {
+            // As in `rest`: it may go on writing.
+            for _ in 0..self.calls.most_batches() {
+                if self.calls.batch(socket, max_message_size, self.peer, &mut engine)? != Progressed::More {
+                    break;
+                }
+            }
+            Ok(())
+        });
+        // It may wait for something that went with the dead hub.
+        doorbell::nudge(socket);
+        drained.inspect_err(|misuse| warn!(pid, uid, "client dropped: {misuse}")).is_ok()
+    }
+
     /// Carries its calls to `engine` until it is gone or misbehaves. Publications above `max_message_size` bytes are refused
     /// here, those above [`MAX_BATCH`] without being kept.
-    pub async fn serve(mut self, max_message_size: u64, mut engine: impl FnMut(Call<'_>) -> Outcome) {
-        let Peer { pid, uid } = self.peer;
+    pub async fn serve(self, max_message_size: u64, mut engine: impl FnMut(Origin<'_>, Call<'_>) -> Outcome) {
+        let Self { calls, bell, socket, peer } = self;
+        let Peer { pid, uid } = peer;
         debug!(pid, uid, "client attached");
-        match self.work(max_message_size, &mut engine).await {
+        let lines = (|| Ok((watch(bell, Interest::READABLE)?, watch(socket, Interest::READABLE)?)))();
+        let served = match lines {
+            Ok((bell, socket)) => Served { calls, bell, socket, peer }.work(max_message_size, &mut engine).await,
+            Err(error) => Err(Misuse::Unwatched(error)),
+        };
+        match served {
             Ok(()) => debug!(pid, uid, "client gone"),
             Err(misuse) => warn!(pid, uid, "client dropped: {misuse}"),
         }
     }
+}
 
-    async fn work(&mut self, limit: u64, engine: &mut impl FnMut(Call<'_>) -> Outcome) -> Result<(), Misuse> {
+impl Calls {
+    fn of(memfd: &OwnedFd) -> Result<Self, Rejected> {
+        let segment = Segment::adopt(memfd)?;
+        let requests = Consumer::new(segment.clone(), segment.requests())?;
+        let replies = Producer::new(segment.clone(), segment.replies())?;
+        // The kernel gives each file in memory a number of its own.
+        let client = rustix::fs::fstat(memfd)?.st_ino;
+        let progress = Progress::new(segment);
+        Ok(Self { client, requests, replies, progress, reply: Reply::default(), refused: 0 })
+    }
+
+    /// Passes over a call within which several hubs have ended.
+    fn take_over(&mut self, socket: BorrowedFd<'_>, limit: u64) -> Result<(), Misuse> {
+        if self.progress.take_over(self.requests.place()) < MOST_TRIES {
+            return Ok(());
+        }
         loop {
-            match self.batch(limit, engine)? {
-                Progress::More => {
+            match self.requests.next(longest(limit))? {
+                Next::Part => continue,
+                Next::Empty => {}
+                Next::Message(bytes) | Next::TooLong(bytes, _) => {
+                    let number = postcard::take_from_bytes(bytes).map_or(0, |(number, _)| number);
+                    let text = format!("{MOST_TRIES} hubs ended during this call; it is not tried again");
+                    tracing::error!("a call is given up: {text}");
+                    self.answer(socket, number, Err(Error::HubUnavailable(text)))?;
+                }
+            }
+            return Ok(());
+        }
+    }
+
+    /// As many as a full ring takes.
+    fn most_batches(&self) -> usize {
+        self.requests.layout().capacity / size_of::<u64>() / BATCH + 1
+    }
+
+    fn batch(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        limit: u64,
+        peer: Peer,
+        engine: &mut impl FnMut(Origin<'_>, Call<'_>) -> Outcome,
+    ) -> Result<Progressed, Misuse> {
+        let mut progressed = Progressed::More;
+        for _ in 0..BATCH {
+            if !self.push_reply(socket)? {
+                return Ok(Progressed::Blocked);
+            }
+            let too_long = match self.requests.next(longest(limit))? {
+                Next::Empty => {
+                    progressed = Progressed::Idle;
+                    break;
+                }
+                Next::Part => continue,
+                Next::Message(_) => None,
+                Next::TooLong(beginning, len) => Some(claimed(beginning, len)?),
+            };
+            let (number, outcome) = match too_long {
+                Some((number, len)) => (number, Err(Error::TooLarge { len, limit })),
+                None => {
+                    let (bytes, begun) = self.requests.message();
+                    self.progress.begin(begun);
+                    let (number, call): Request<'_> = postcard::from_bytes(bytes).map_err(|_| Misuse::Call)?;
+                    let outcome = match &call {
+                        // Within the room for batches, and yet too long for one message.
+                        Call::Publish { message, .. } if message.payload.len() as u64 > limit => {
+                            Err(Error::TooLarge { len: message.payload.len() as u64, limit })
+                        }
+                        _ => engine(Origin { client: self.client, progress: &self.progress }, call),
+                    };
+                    (number, outcome)
+                }
+            };
+            if number == 0 {
+                self.note_refusal(peer, outcome);
+                self.requests.release();
+            } else {
+                self.answer(socket, number, outcome)?;
+            }
+        }
+        if self.requests.producer_waits(progressed == Progressed::Idle) {
+            doorbell::nudge(socket);
+        }
+        Ok(progressed)
+    }
+
+    fn note_refusal(&mut self, Peer { pid, uid }: Peer, outcome: Outcome) {
+        let Err(error) = outcome else { return };
+        self.refused += 1;
+        // A script that makes the same mistake in a loop must not fill the log.
+        if self.refused.is_power_of_two() {
+            warn!(pid, uid, refused = self.refused, "a call without acknowledgement was refused: {error}");
+        }
+    }
+
+    fn answer(&mut self, socket: BorrowedFd<'_>, number: u64, outcome: Outcome) -> Result<(), Misuse> {
+        let mut bytes = std::mem::take(&mut self.reply.bytes);
+        bytes.clear();
+        let bytes = postcard::to_extend(&(number, outcome), bytes).map_err(|_| Misuse::Call)?;
+        self.reply = Reply { bytes, sent: 0, pending: true };
+        self.push_reply(socket)?;
+        Ok(())
+    }
+
+    /// False: there is no room for it yet; the client will ring when there is.
+    fn push_reply(&mut self, socket: BorrowedFd<'_>) -> Result<bool, Corrupt> {
+        if !self.reply.pending {
+            return Ok(true);
+        }
+        let mut done = self.replies.push(&self.reply.bytes, &mut self.reply.sent)?;
+        if !done {
+            self.replies.want_room();
+            done = self.replies.push(&self.reply.bytes, &mut self.reply.sent)?;
+        }
+        if done {
+            // Last: a hub killed before leaves a call in the ring of which the next one knows what was carried out.
+            self.requests.release();
+        }
+        if self.replies.consumer_waits() {
+            doorbell::nudge(socket);
+        }
+        self.reply.pending = !done;
+        Ok(done)
+    }
+}
+
+/// Bytes of the longest call.
+fn longest(limit: u64) -> usize {
+    (limit as usize).max(MAX_BATCH) + ENVELOPE
+}
+
+/// A client whose bell and socket are watched.
+struct Served {
+    calls: Calls,
+    bell: AsyncFd<OwnedFd>,
+    socket: AsyncFd<OwnedFd>,
+    peer: Peer,
+}
+
+impl Served {
+    async fn work(
+        &mut self,
+        limit: u64,
+        engine: &mut impl FnMut(Origin<'_>, Call<'_>) -> Outcome,
+    ) -> Result<(), Misuse> {
+        loop {
+            match self.calls.batch(self.socket.as_fd(), limit, self.peer, engine)? {
+                Progressed::More => {
                     tokio::task::yield_now().await;
                     continue;
                 }
-                Progress::Idle if !self.requests.want_data()? => continue,
-                Progress::Idle | Progress::Blocked => {}
+                Progressed::Idle if !self.calls.requests.want_data()? => continue,
+                Progressed::Idle | Progressed::Blocked => {}
             }
             match self.hear().await {
                 Heard::Bell => {}
@@ -279,91 +485,22 @@ impl Attachment {
     }
 
     /// What a client has committed before its end is acted on. Nobody reads replies any more.
-    async fn rest(&mut self, limit: u64, engine: &mut impl FnMut(Call<'_>) -> Outcome) -> Result<(), Misuse> {
+    async fn rest(
+        &mut self,
+        limit: u64,
+        engine: &mut impl FnMut(Origin<'_>, Call<'_>) -> Outcome,
+    ) -> Result<(), Misuse> {
         // Somebody else may hold the memfd and go on writing: more than the ring held is not the client's.
-        for _ in 0..=self.requests.layout().capacity / size_of::<u64>() / BATCH {
-            self.reply.pending = false;
-            if self.batch(limit, engine)? == Progress::Idle {
+        for _ in 0..self.calls.most_batches() {
+            if std::mem::take(&mut self.calls.reply.pending) {
+                self.calls.requests.release();
+            }
+            if self.calls.batch(self.socket.as_fd(), limit, self.peer, engine)? == Progressed::Idle {
                 break;
             }
             tokio::task::yield_now().await;
         }
         Ok(())
-    }
-
-    fn batch(&mut self, limit: u64, engine: &mut impl FnMut(Call<'_>) -> Outcome) -> Result<Progress, Misuse> {
-        let mut progress = Progress::More;
-        for _ in 0..BATCH {
-            if !self.push_reply()? {
-                return Ok(Progress::Blocked);
-            }
-            let (number, outcome) = match self.requests.next((limit as usize).max(MAX_BATCH) + ENVELOPE)? {
-                Next::Empty => {
-                    progress = Progress::Idle;
-                    break;
-                }
-                Next::Part => continue,
-                Next::Message(bytes) => {
-                    let (number, call): Request<'_> = postcard::from_bytes(bytes).map_err(|_| Misuse::Call)?;
-                    let outcome = match &call {
-                        // Within the room for batches, and yet too long for one message.
-                        Call::Publish { message, .. } if message.payload.len() as u64 > limit => {
-                            Err(Error::TooLarge { len: message.payload.len() as u64, limit })
-                        }
-                        _ => engine(call),
-                    };
-                    (number, outcome)
-                }
-                Next::TooLong(beginning, len) => {
-                    let (number, len) = claimed(beginning, len)?;
-                    (number, Err(Error::TooLarge { len, limit }))
-                }
-            };
-            // Before the reply: a hub killed in between would leave a call that was answered in the ring, for the next hub.
-            self.requests.release();
-            self.answer(number, outcome)?;
-        }
-        if self.requests.producer_waits(progress == Progress::Idle) {
-            doorbell::nudge(self.socket.as_fd());
-        }
-        Ok(progress)
-    }
-
-    fn answer(&mut self, number: u64, outcome: Outcome) -> Result<(), Misuse> {
-        if number == 0 {
-            if let Err(error) = outcome {
-                self.refused += 1;
-                // A script that makes the same mistake in a loop must not fill the log.
-                if self.refused.is_power_of_two() {
-                    let Peer { pid, uid } = self.peer;
-                    warn!(pid, uid, refused = self.refused, "a call without acknowledgement was refused: {error}");
-                }
-            }
-            return Ok(());
-        }
-        let mut bytes = std::mem::take(&mut self.reply.bytes);
-        bytes.clear();
-        let bytes = postcard::to_extend(&(number, outcome), bytes).map_err(|_| Misuse::Call)?;
-        self.reply = Reply { bytes, sent: 0, pending: true };
-        self.push_reply()?;
-        Ok(())
-    }
-
-    /// False: there is no room for it yet; the client will ring when there is.
-    fn push_reply(&mut self) -> Result<bool, Corrupt> {
-        if !self.reply.pending {
-            return Ok(true);
-        }
-        let mut done = self.replies.push(&self.reply.bytes, &mut self.reply.sent)?;
-        if !done {
-            self.replies.want_room();
-            done = self.replies.push(&self.reply.bytes, &mut self.reply.sent)?;
-        }
-        if self.replies.consumer_waits() {
-            doorbell::nudge(self.socket.as_fd());
-        }
-        self.reply.pending = !done;
-        Ok(done)
     }
 
     /// Waits for the bell or for the end of the client.

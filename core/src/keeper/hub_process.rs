@@ -25,19 +25,22 @@ pub(super) struct HubProcess {
 }
 
 impl HubProcess {
-    /// Starts a hub that gets the configuration, the shared position and the listeners, and a line to this process.
+    /// Starts a hub that gets the configuration, the shared position, the journal, then `rest`: the listeners and what
+    /// is kept of clients; and a line to this process.
     pub(super) fn start(
         program: BorrowedFd<'_>,
         config: BorrowedFd<'_>,
         position: BorrowedFd<'_>,
-        listeners: &[OwnedFd],
+        journal: BorrowedFd<'_>,
+        rest: &[BorrowedFd<'_>],
     ) -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (line, its_line) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         let null = process::null()?;
         let stderr = io::stderr();
-        let mut descriptors = vec![null.as_fd(), null.as_fd(), stderr.as_fd(), config, its_line.as_fd(), position];
-        descriptors.extend(listeners.iter().map(AsFd::as_fd));
+        let mut descriptors =
+            vec![null.as_fd(), null.as_fd(), stderr.as_fd(), config, its_line.as_fd(), position, journal];
+        descriptors.extend(rest);
         let pid = Spawn { program, name: HUB, descriptors: &descriptors }.child()?;
         // The child is not waited for before this, so the number is its own.
         let end = pidfd_open(pid, PidfdFlags::empty())?;
@@ -45,7 +48,7 @@ impl HubProcess {
     }
 
     /// The next report, if there is one.
-    pub(super) fn report(&mut self) -> Option<(Report, Option<OwnedFd>)> {
+    pub(super) fn report(&mut self) -> Option<(Report, Vec<OwnedFd>)> {
         let (bytes, with) = match receive(self.line.as_fd()) {
             Ok(datagram) => datagram,
             Err(error) => {
@@ -64,7 +67,7 @@ impl HubProcess {
 
     /// Has it go on with another configuration.
     pub(super) fn reconfigure(&self, config: BorrowedFd<'_>) -> io::Result<()> {
-        send(self.line.as_fd(), b"config", Some(config))
+        send(self.line.as_fd(), b"config", &[config])
     }
 
     /// Asks it to answer what waits and to end.

@@ -1,5 +1,6 @@
 //! The keeper at work: one loop over signals, its hub and the leases.
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -19,9 +20,11 @@ use super::service::{self, Passed, Place, Watchdog};
 use super::start::READY_TEXT;
 use super::{READY, StartError};
 use crate::config::{Address, Change, Config, Handler, Log};
-use crate::control::{Report, unpack};
+use crate::control::Report;
+use crate::journal;
 use crate::lease::timespec;
 use crate::logging;
+use crate::message::Position;
 use crate::process::{self, Exit, SharedNumber, Signals};
 
 /// A hub that lived this long died of something else than its predecessor.
@@ -37,6 +40,8 @@ const KILL_AFTER: Duration = Duration::from_secs(1);
 const ECHO: Duration = Duration::from_secs(1);
 /// Leases are few (one per PHP master); what asks for more is broken.
 const MOST_LEASES: usize = 1024;
+/// Descriptors of a client: its segment, its bell, its socket.
+const KEPT: usize = 3;
 
 /// Reads the configuration again; the text says what is wrong with it.
 pub type Reload<'a> = &'a dyn Fn() -> Result<Config, String>;
@@ -134,6 +139,11 @@ struct Keeper {
     config_file: OwnedFd,
     position: SharedNumber,
     position_file: OwnedFd,
+    journal: OwnedFd,
+    /// Of each client what the next hub needs.
+    clients: HashMap<u64, Vec<OwnedFd>>,
+    /// It was logged that they are too many.
+    crowded: bool,
     hub: Option<HubProcess>,
     /// When to start the next hub, while there is none.
     respawn: Instant,
@@ -178,6 +188,9 @@ impl Keeper {
             config_file: file,
             position,
             position_file,
+            journal: journal::create(config.memory_limit).map_err(internal("journal"))?,
+            clients: HashMap::new(),
+            crowded: false,
             hub: None,
             respawn: Instant::now(),
             backoff: Duration::ZERO,
@@ -197,8 +210,15 @@ impl Keeper {
     }
 
     fn spawn(&self) -> io::Result<HubProcess> {
-        let program = self.program.as_fd();
-        HubProcess::start(program, self.config_file.as_fd(), self.position_file.as_fd(), self.listeners.sockets())
+        let rest = self.listeners.sockets().iter().chain(self.clients.values().flatten());
+        let rest: Vec<_> = rest.map(AsFd::as_fd).collect();
+        HubProcess::start(
+            self.program.as_fd(),
+            self.config_file.as_fd(),
+            self.position_file.as_fd(),
+            self.journal.as_fd(),
+            &rest,
+        )
     }
 
     /// Starts the hub and waits until it serves: later ones may die, this one may not.
@@ -224,6 +244,8 @@ impl Keeper {
                     return Err(StartError::new(why));
                 }
                 Some((Report::Lease, lease)) => self.leases.extend(lease),
+                Some((Report::Client(client), kept)) => self.keep_client(client, kept),
+                Some((Report::Gone(client), _)) => drop(self.clients.remove(&client)),
                 None => {}
             }
             let asked_to_end = std::iter::from_fn(|| self.signals.next()).any(process::ends);
@@ -362,8 +384,9 @@ impl Keeper {
     }
 
     fn take_reports(&mut self) {
-        let Some(hub) = &mut self.hub else { return };
-        while let Some((report, with)) = hub.report() {
+        while let Some(hub) = &mut self.hub
+            && let Some((report, with)) = hub.report()
+        {
             match report {
                 Report::Ready => {
                     tracing::info!(
@@ -375,12 +398,33 @@ impl Keeper {
                 Report::Failed(why) => tracing::error!("the hub cannot serve: {why}"),
                 Report::Lease if self.leases.len() < MOST_LEASES => self.leases.extend(with),
                 Report::Lease => tracing::error!("a lease was refused: there are {MOST_LEASES} already"),
+                Report::Client(client) => self.keep_client(client, with),
+                Report::Gone(client) => drop(self.clients.remove(&client)),
             }
+        }
+    }
+
+    fn keep_client(&mut self, client: u64, kept: Vec<OwnedFd>) {
+        // To start a hub, each descriptor is needed several times for a moment.
+        let most = process::descriptor_limit() / 10;
+        if kept.len() == KEPT && (self.clients.len() as u64) < most {
+            self.clients.insert(client, kept);
+        } else if !self.crowded {
+            self.crowded = true;
+            tracing::warn!(
+                "{} clients are attached: the calls of further ones end with the hub that serves them; raise the limit of \
+                 open files (LimitNOFILE)",
+                self.clients.len()
+            );
         }
     }
 
     /// Sees whether the hub has ended, and replaces it when the time has come.
     fn look_after_hub(&mut self) {
+        if self.hub.as_ref().is_some_and(|hub| readable_now(&hub.end)) {
+            // Its last ones.
+            self.take_reports();
+        }
         if let Some(hub) = self.hub.take_if(|hub| readable_now(&hub.end)) {
             let lived = hub.started.elapsed();
             let pid = hub.pid.as_raw_nonzero();
@@ -389,7 +433,7 @@ impl Keeper {
                 self.backoff = Duration::ZERO;
             }
             self.respawn = Instant::now() + self.backoff;
-            let last = unpack(self.position.load());
+            let last = Position::unpack(self.position.load());
             tracing::error!("the hub (pid {pid}) ended: {how}; last position {last}; the next in {:?}", self.backoff);
             self.backoff = (self.backoff * 2).clamp(BACKOFF, LONGEST_BACKOFF);
         }

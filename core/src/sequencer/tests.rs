@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::journal;
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 const START: u32 = 1_000;
@@ -32,7 +33,14 @@ fn limits() -> Limits {
 }
 
 fn state(limits: Limits) -> State {
-    State::new(limits, 2, Position { time: START, tag: 0 })
+    let journal = journal::create(limits.memory).expect("a memfd");
+    restored(limits, START, &journal)
+}
+
+/// The hub that starts `now` with this journal. The one before it is as good as killed when it was dropped.
+fn restored(limits: Limits, now: u32, journal: &OwnedFd) -> State {
+    let journal = journal.try_clone().expect("a descriptor");
+    State::restore(limits, 2, Position { time: START, tag: 0 }, now, journal).expect("a journal")
 }
 
 fn wanted(set: &BTreeSet<usize>) -> Vec<Wanted> {
@@ -80,6 +88,8 @@ enum Step {
         subscriber: usize,
     },
     Sweep,
+    /// The hub is killed, and another one goes on.
+    Restart,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -97,6 +107,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (0..SUBSCRIBERS).prop_map(|subscriber| Step::FallBehind { subscriber }),
         1 => (0..SUBSCRIBERS).prop_map(|subscriber| Step::Leave { subscriber }),
         1 => Just(Step::Sweep),
+        1 => Just(Step::Restart),
     ];
     prop::collection::vec(step, 1..200)
 }
@@ -280,7 +291,9 @@ proptest! {
         events in prop::bool::weighted(0.3),
     ) {
         let events = events.then(|| ChannelName::new(b"events", 255).expect("a name"));
-        let mut state = state(Limits { messages_per_channel: most, message_ttl, events, ..limits() });
+        let limits = Limits { messages_per_channel: most, message_ttl, events, ..limits() };
+        let journal = journal::create(limits.memory).expect("a memfd");
+        let mut state = restored(limits.clone(), START, &journal);
         let mut model = Model::default();
         let mut now = START + 1;
         let mut all: Vec<Subscriber> = sets.into_iter().enumerate().map(|(index, channels)| Subscriber {
@@ -292,7 +305,7 @@ proptest! {
                     let payload = vec![b'x'; size];
                     let message = NewMessage { store, ttl, ..NewMessage::new(&payload) };
                     let before = state.head;
-                    let (published, woken) = state.publish(now, &name(channel), &message).expect("allowed");
+                    let (published, woken) = state.publish(None, now, &name(channel), &message).expect("allowed");
                     prop_assert!(published.position > before);
                     let seated = |thread| all.iter().any(|subscriber| {
                         let present = subscriber.waits.is_some() || subscriber.stays.is_some();
@@ -315,6 +328,15 @@ proptest! {
                 Step::Pass { seconds } => now += seconds,
                 Step::Sweep => {
                     state.expire(now);
+                }
+                Step::Restart => {
+                    drop(state);
+                    state = restored(limits.clone(), now, &journal);
+                    for subscriber in &mut all {
+                        if let Some((from, _)) = subscriber.waits.take() {
+                            subscriber.position = Some(from);
+                        }
+                    }
                 }
                 Step::Leave { subscriber } => {
                     let subscriber = &mut all[subscriber];
@@ -405,7 +427,7 @@ proptest! {
 fn memory_is_given_back_when_messages_expire() {
     let mut state = state(Limits { memory: 64 << 20, message_ttl: 10, ..limits() });
     for number in 0..20_000 {
-        state.publish(START, &name(number % 3), &NewMessage::new(&[b'x'; 1000])).expect("published");
+        state.publish(None, START, &name(number % 3), &NewMessage::new(&[b'x'; 1000])).expect("published");
     }
     let full = state.memory();
     assert!(full > 20_000_000);
@@ -421,9 +443,10 @@ fn one_long_lived_message_does_not_hold_a_segment_of_dead_ones() {
     let mut state = state(Limits { memory: 64 << 20, messages_per_channel: Some(2), ..limits() });
     for number in 0..20_000 {
         let channel = if number % 1000 == 0 { 1 } else { 0 };
-        state.publish(START, &name(channel), &NewMessage::new(&[b'x'; 1000])).expect("published");
+        state.publish(None, START, &name(channel), &NewMessage::new(&[b'x'; 1000])).expect("published");
     }
     assert_eq!(state.stored, 4);
+    state.expire(START);
     assert!(state.memory() < 200_000, "{} bytes for four messages", state.memory());
     let channels = wanted(&BTreeSet::from([0, 1]));
     let Ok(Resume::Now(batch)) = state.resume_or_wait(START, 0, ask(&channels, Some(Position::START), false)) else {
@@ -436,10 +459,10 @@ fn one_long_lived_message_does_not_hold_a_segment_of_dead_ones() {
 fn the_oldest_messages_give_way_and_their_readers_are_told() {
     let mut state = state(limits());
     let channels = wanted(&BTreeSet::from([0]));
-    state.publish(START, &name(0), &NewMessage::new(b"first")).expect("published");
+    state.publish(None, START, &name(0), &NewMessage::new(b"first")).expect("published");
     let seen = state.head;
     for _ in 0..2_000 {
-        state.publish(START, &name(1), &NewMessage::new(&[b'x'; 1000])).expect("published");
+        state.publish(None, START, &name(1), &NewMessage::new(&[b'x'; 1000])).expect("published");
         assert!(state.memory() <= 1 << 20);
     }
     let Ok(Resume::Now(batch)) =
@@ -459,10 +482,10 @@ fn creating_fails_when_nothing_is_left_to_give_way() {
         (0..).take_while(|&number| state.create(START, name(number), ChannelOptions::default()).is_ok()).count();
     assert!(created > 1000);
     assert_eq!(
-        state.publish(START, &name(created), &NewMessage::new(b"x")).map(|_| ()),
+        state.publish(None, START, &name(created), &NewMessage::new(b"x")).map(|_| ()),
         Err(Error::LimitExceeded(Limit::Memory(1 << 20)))
     );
-    state.publish(START, &name(0), &NewMessage::new(b"x")).expect("the channel exists");
+    state.publish(None, START, &name(0), &NewMessage::new(b"x")).expect("the channel exists");
     state.expire(START + 25 * 3600);
     state.create(START + 25 * 3600, name(created), ChannelOptions::default()).expect("there is room again");
 }
@@ -471,7 +494,7 @@ fn creating_fails_when_nothing_is_left_to_give_way() {
 fn a_created_channel_lives_for_its_ttl_after_its_last_use() {
     let mut state = state(limits());
     state.create(START, name(0), ChannelOptions { ttl: Some(100), ..ChannelOptions::default() }).expect("created");
-    state.publish(START + 90, &name(0), &NewMessage::new(b"x")).expect("published");
+    state.publish(None, START + 90, &name(0), &NewMessage::new(b"x")).expect("published");
     assert!(state.find(START + 189, &name(0)).is_some());
     assert!(state.find(START + 190, &name(0)).is_none());
 }
@@ -481,7 +504,7 @@ fn positions_grow_though_the_clock_goes_back() {
     let mut state = state(limits());
     let mut last = Position::START;
     for now in [START + 5, START + 5, START + 1, START + 6, START] {
-        let (published, _) = state.publish(now, &name(0), &NewMessage::new(b"x")).expect("published");
+        let (published, _) = state.publish(None, now, &name(0), &NewMessage::new(b"x")).expect("published");
         assert!(published.position > last);
         last = published.position;
     }
@@ -492,7 +515,7 @@ fn positions_grow_though_the_clock_goes_back() {
 fn an_answer_is_bounded_and_the_rest_follows() {
     let mut state = state(Limits { memory: 64 << 20, ..limits() });
     for _ in 0..200 {
-        state.publish(START, &name(0), &NewMessage::new(&[b'x'; 60_000])).expect("published");
+        state.publish(None, START, &name(0), &NewMessage::new(&[b'x'; 60_000])).expect("published");
     }
     let mut channels = wanted(&BTreeSet::from([0]));
     let (mut count, mut after) = (0, Position::START);
@@ -517,7 +540,7 @@ fn a_key_is_taken_once_within_its_window() {
     let mut state = state(limits());
     let mut publish = |now, channel, dedupe| {
         let message = NewMessage { dedupe: Some(dedupe), ..NewMessage::new(b"x") };
-        state.publish(now, &name(channel), &message).expect("published").0
+        state.publish(None, now, &name(channel), &message).expect("published").0
     };
     let first = publish(START, 0, "k");
     assert_eq!(publish(START + 299, 0, "k"), first);
@@ -532,9 +555,9 @@ fn a_key_is_taken_once_within_its_window() {
 fn a_deleted_channel_forgets_its_keys() {
     let mut state = state(limits());
     let message = NewMessage { dedupe: Some("k"), ..NewMessage::new(b"x") };
-    let (first, _) = state.publish(START, &name(0), &message).expect("published");
+    let (first, _) = state.publish(None, START, &name(0), &message).expect("published");
     state.delete(START, &name(0), None).expect("allowed");
-    let (second, _) = state.publish(START, &name(0), &message).expect("published");
+    let (second, _) = state.publish(None, START, &name(0), &message).expect("published");
     assert!(second.position > first.position);
 }
 
@@ -576,7 +599,7 @@ fn a_cleared_channel_keeps_its_subscribers_and_says_what_is_missing() {
     let seated = state.resume_or_wait(START, 0, ask(&channels, None, true));
     assert!(matches!(seated, Ok(Resume::Seated(..))));
     for _ in 0..3 {
-        state.publish(START, &name(0), &NewMessage::new(b"x")).expect("published");
+        state.publish(None, START, &name(0), &NewMessage::new(b"x")).expect("published");
     }
     assert_eq!(state.history(START, &name(0), Position::START, 2).len(), 2);
     assert_eq!(state.clear(START, &name(0)), Ok(3));
@@ -587,4 +610,261 @@ fn a_cleared_channel_keeps_its_subscribers_and_says_what_is_missing() {
         panic!("a poll is answered at once")
     };
     assert!(batch.gap);
+}
+
+/// All that can be asked about the channels.
+fn known(state: &mut State, now: u32) -> Vec<(ChannelInfo, Option<ChannelOptions>, Position, Vec<Message>)> {
+    let infos = state.list(now, "", "", usize::MAX);
+    let of = |info: ChannelInfo| {
+        let name = ChannelName::new(info.name.as_bytes(), 255).expect("a name");
+        let id = state.find(now, &name).expect("just listed");
+        let channel = state.channels.get(id).expect("just found");
+        let (options, complete) = (channel.created.as_deref().cloned(), channel.history.complete_since());
+        (info, options, complete, state.history(now, &name, Position::START, usize::MAX))
+    };
+    infos.into_iter().map(of).collect()
+}
+
+#[derive(Clone, Debug)]
+enum Change {
+    Publish { channel: usize, size: usize, store: bool, ttl: Option<u32>, key: Option<usize> },
+    Create { channel: usize, options: ChannelOptions },
+    Delete { channel: usize },
+    Clear { channel: usize },
+    Pass { seconds: u32 },
+    Restart,
+}
+
+fn changes() -> impl Strategy<Value = Vec<Change>> {
+    let channel = 0..NAMES.len();
+    let size = prop_oneof![8 => 0usize..200, 1 => 20_000usize..100_000];
+    let ttl = prop::option::weighted(0.2, 1u32..20);
+    let options =
+        (prop::option::of("[a-z]{0,9}"), prop::option::of(50u32..200), prop::option::of(1u32..5), ttl.clone());
+    let options = options.prop_map(|(owner, ttl, max_messages, message_ttl)| ChannelOptions {
+        owner,
+        ttl,
+        max_messages,
+        message_ttl,
+    });
+    let change = prop_oneof![
+        12 => (channel.clone(), size, prop::bool::weighted(0.9), ttl, prop::option::weighted(0.3, 0usize..3))
+            .prop_map(|(channel, size, store, ttl, key)| Change::Publish { channel, size, store, ttl, key }),
+        2 => (channel.clone(), options).prop_map(|(channel, options)| Change::Create { channel, options }),
+        1 => channel.clone().prop_map(|channel| Change::Delete { channel }),
+        1 => channel.prop_map(|channel| Change::Clear { channel }),
+        1 => (1u32..40).prop_map(|seconds| Change::Pass { seconds }),
+        2 => Just(Change::Restart),
+    ];
+    prop::collection::vec(change, 1..150)
+}
+
+const KEYS: [&str; 3] = ["k", "another key", "3"];
+
+fn apply(state: &mut State, now: u32, change: &Change) -> Option<(Published, Woken)> {
+    match change {
+        Change::Publish { channel, size, store, ttl, key } => {
+            let payload = vec![*size as u8; *size];
+            let dedupe = key.map(|key| KEYS[key]);
+            let message = NewMessage { store: *store, ttl: *ttl, dedupe, ..NewMessage::new(&payload) };
+            return Some(state.publish(None, now, &name(*channel), &message).expect("allowed"));
+        }
+        Change::Create { channel, options } => state.create(now, name(*channel), options.clone()).expect("allowed"),
+        Change::Delete { channel } => drop(state.delete(now, &name(*channel), None)),
+        Change::Clear { channel } => drop(state.clear(now, &name(*channel))),
+        Change::Pass { .. } | Change::Restart => drop(state.expire(now)),
+    }
+    None
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_hub_that_is_killed_again_and_again_knows_what_one_knows_that_lived(
+        changes in changes(),
+        most in prop::option::of(1u32..6),
+    ) {
+        // How long a channel is not in use begins anew with each hub.
+        let limits = Limits { memory: 64 << 20, messages_per_channel: most, message_size: 100_000, channel_inactivity: 1 << 20, ..limits() };
+        let limits = Limits { dedupe_window: 30, ..limits };
+        let journal = journal::create(limits.memory).expect("a memfd");
+        let (mut lives, mut dies) = (state(limits.clone()), restored(limits.clone(), START, &journal));
+        let mut now = START + 1;
+        for change in &changes {
+            let change = match change {
+                // The same for the time of a created one.
+                Change::Create { channel, options } => Change::Create {
+                    channel: *channel,
+                    options: ChannelOptions { ttl: options.ttl.map(|ttl| ttl << 16), ..options.clone() },
+                },
+                other => other.clone(),
+            };
+            if let Change::Pass { seconds } = change {
+                now += seconds;
+            }
+            prop_assert_eq!(apply(&mut lives, now, &change), apply(&mut dies, now, &change));
+            if let Change::Restart = change {
+                drop(dies);
+                dies = restored(limits.clone(), now, &journal);
+            }
+            prop_assert_eq!(known(&mut lives, now), known(&mut dies, now));
+            prop_assert_eq!((lives.head, lives.watermark, lives.stored), (dies.head, dies.watermark, dies.stored));
+        }
+        let before = dies.memory();
+        drop(dies);
+        dies = restored(limits, now, &journal);
+        prop_assert!(dies.memory() <= before, "{} after {before}", dies.memory());
+    }
+
+    #[test]
+    fn a_damaged_journal_gives_no_wrong_message_and_its_readers_are_told(
+        changes in changes(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 1usize..5000), 1..8),
+    ) {
+        let journal = journal::create(1 << 20).expect("a memfd");
+        let mut state = restored(limits(), START, &journal);
+        let mut now = START + 1;
+        let mut published = BTreeMap::new();
+        for change in &changes {
+            if let Change::Pass { seconds } = change {
+                now += seconds;
+            }
+            let result = match change {
+                Change::Publish { size, .. } if *size > 64 << 10 => None,
+                change => apply(&mut state, now, change),
+            };
+            if let (Some((result, _)), Change::Publish { channel, size, .. }) = (result, change) {
+                published.entry(result.position).or_insert((*channel, *size));
+            }
+        }
+        drop(state);
+        let used = journal_bytes(&journal);
+        for (at, byte, len) in damage {
+            let at = *at.get(&used);
+            rustix::io::pwrite(&journal, &vec![byte; len.min(4096 - at as usize % 4096)], at).expect("a memfd");
+        }
+        let Ok(mut state) = State::restore(
+            limits(), 2, Position { time: now + 1, tag: 0 }, now, journal.try_clone().expect("a descriptor"),
+        ) else { return Ok(()) };
+        for channel in 0..NAMES.len() {
+            for message in state.history(now, &name(channel), Position::START, usize::MAX) {
+                let (_, size) = published[&message.position];
+                prop_assert!(message.payload.len() == size && message.payload.iter().all(|byte| *byte == size as u8));
+            }
+        }
+        // It goes on as any other.
+        for change in &changes {
+            if !matches!(change, Change::Publish { size, .. } if *size > 64 << 10) {
+                apply(&mut state, now, change);
+            }
+        }
+    }
+}
+
+/// Where the journal has something but zeros: places to damage.
+fn journal_bytes(journal: &OwnedFd) -> Vec<u64> {
+    let mut page = [0; 4096];
+    let mut places = Vec::new();
+    let mut at = 0;
+    while let Ok(data) = rustix::fs::seek(journal, rustix::fs::SeekFrom::Data(at)) {
+        rustix::io::pread(journal, &mut page, data).expect("a memfd");
+        places.extend((0..4096).filter(|offset| page[*offset as usize] != 0).map(|offset| data + offset));
+        at = data + 4096;
+    }
+    places
+}
+
+#[test]
+fn a_damaged_record_is_a_gap_for_all_that_was_before() {
+    let journal = journal::create(1 << 20).expect("a memfd");
+    let mut state = restored(limits(), START, &journal);
+    let seen = state.publish(None, START, &name(0), &NewMessage::new(b"seen")).expect("published").0.position;
+    for text in ["first of many", "damaged", "behind it"] {
+        state.publish(None, START, &name(0), &NewMessage::new(text.as_bytes())).expect("published");
+    }
+    drop(state);
+    let at = journal_bytes(&journal).into_iter().find(|at| {
+        let mut found = [0; 7];
+        rustix::io::pread(&journal, &mut found, *at).expect("a memfd");
+        &found == b"damaged"
+    });
+    rustix::io::pwrite(&journal, b"D", at.expect("it is there")).expect("a memfd");
+    let mut state = restored(limits(), START, &journal);
+    let channels = wanted(&BTreeSet::from([0]));
+    let Ok(Resume::Now(batch)) = state.resume_or_wait(START, 0, ask(&channels, Some(seen), true)) else {
+        panic!("a gap is answered at once")
+    };
+    assert!(batch.gap);
+    let texts: Vec<&[u8]> = batch.messages.iter().map(|message| &*message.payload).collect();
+    assert_eq!(texts, [b"first of many"]);
+    let (published, _) = state.publish(None, START, &name(0), &NewMessage::new(b"next")).expect("published");
+    assert_eq!((published.id, published.position > batch.position), (5, true));
+}
+
+#[test]
+fn a_message_that_was_stored_before_the_hub_could_note_it_is_known_as_published() {
+    let journal = journal::create(1 << 20).expect("a memfd");
+    let mut state = restored(limits(), START, &journal);
+    // The one is noted in, the other is as if the hub was killed in between.
+    let (noted, seen) = (progress(), progress());
+    for (call, part) in [(0, 0), (64, 0), (64, 1)] {
+        for progress in [&noted, &seen] {
+            progress.begin(call);
+        }
+        let origin = Some(Origin { client: 7, progress: &noted });
+        let (published, _) = state.publish(origin, START, &name(0), &NewMessage::new(b"x")).expect("published");
+        drop(state);
+        state = restored(limits(), START, &journal);
+        state.complete(7, &noted);
+        assert_eq!((noted.parts(), noted.result(part)), (part + 1, Some(words(published))));
+        state.complete(7, &seen);
+        assert_eq!(seen.parts(), part, "it is told once");
+        drop(state);
+        state = restored(limits(), START, &journal);
+        state.complete(8, &seen);
+        assert_eq!(seen.parts(), part, "another client's call");
+        state.complete(7, &seen);
+        assert_eq!((seen.parts(), seen.result(part)), (part + 1, Some(words(published))));
+    }
+    // Nothing was stored of this one, and what came then is nobody's.
+    for progress in [&noted, &seen] {
+        progress.begin(128);
+    }
+    let message = NewMessage { store: false, ..NewMessage::new(b"x") };
+    let origin = Some(Origin { client: 7, progress: &noted });
+    state.publish(origin, START, &name(0), &message).expect("published");
+    drop(state);
+    state = restored(limits(), START, &journal);
+    state.complete(7, &seen);
+    assert_eq!(seen.parts(), 0);
+    state.publish(None, START, &name(0), &NewMessage::new(b"by HTTP")).expect("published");
+    drop(state);
+    state = restored(limits(), START, &journal);
+    state.complete(7, &seen);
+    assert_eq!(seen.parts(), 0);
+}
+
+fn progress() -> Progress {
+    Progress::new(crate::shm::segment::Segment::create(crate::shm::segment::MIN_RING).expect("memory").0)
+}
+
+#[test]
+fn a_key_whose_message_was_not_stored_is_forgotten() {
+    let journal = journal::create(1 << 20).expect("a memfd");
+    let mut state = restored(limits(), START, &journal);
+    let message = NewMessage { dedupe: Some("k"), ..NewMessage::new(b"x") };
+    let (first, _) = state.publish(None, START, &name(0), &NewMessage::new(b"before")).expect("published");
+    // As far as a hub comes that is killed between the two.
+    let id = state.find(START, &name(0)).expect("just published");
+    let published = Published { id: 2, position: next(state.head, START), subscribers: 0 };
+    state.journal.store(Word::Before, state.head.pack());
+    state.journal.store(Word::Busy, 1);
+    let entry = registry::Entry::Key { channel: id, key: "k", published, expires: START + 300 };
+    state.registry.add(&entry, None).expect("there is room");
+    drop(state);
+    let mut state = restored(limits(), START, &journal);
+    let (second, _) = state.publish(None, START, &name(0), &message).expect("published");
+    assert_eq!((first.id, second.id, state.stored), (1, 2, 2));
+    assert_eq!(state.publish(None, START, &name(0), &message).expect("published").0, second);
 }

@@ -11,6 +11,7 @@
 //!      512  replies:  head (hub writes)
 //!      640  replies:  tail (client writes)
 //!      768  replies:  want data (client), want room (hub)
+//!     1024  how far the hub came with a call (hub writes)
 //!     4096  Q bytes of request frames
 //!   4096+Q  R bytes of reply frames
 //! ```
@@ -19,6 +20,7 @@
 //! sleeps. Both sides can write anything anywhere at any moment, so each checks what it reads and keeps its own place.
 
 pub mod doorbell;
+pub mod progress;
 pub mod ring;
 #[allow(unsafe_code, reason = "maps memory that another process can write")]
 pub mod segment;

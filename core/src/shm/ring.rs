@@ -266,6 +266,8 @@ pub struct Consumer<M> {
     partial: Option<Partial>,
     /// Frames are copied out to here before anybody looks at them.
     message: Vec<u8>,
+    /// Where that message began.
+    begun: u64,
 }
 
 impl<M: Deref<Target = [Word]>> Consumer<M> {
@@ -278,13 +280,25 @@ impl<M: Deref<Target = [Word]>> Consumer<M> {
     /// [`Corrupt`] when no ring can stand like this.
     pub fn new(memory: M, layout: Layout) -> Result<Self, Corrupt> {
         let (head, tail) = positions(&memory, layout)?;
-        Ok(Self { memory, layout, at: tail, head, tail, partial: None, message: Vec::new() })
+        Ok(Self { memory, layout, at: tail, head, tail, partial: None, message: Vec::new(), begun: tail })
     }
 
     /// Where this ring lies.
     #[must_use]
     pub fn layout(&self) -> Layout {
         self.layout
+    }
+
+    /// Everything before this position was read.
+    #[must_use]
+    pub fn place(&self) -> u64 {
+        self.at
+    }
+
+    /// The message that [`Self::next`] gave last, and where it began.
+    #[must_use]
+    pub fn message(&self) -> (&[u8], u64) {
+        (&self.message, self.begun)
     }
 
     /// Reads one frame. A message above `limit` bytes is not kept, only passed over and reported.
@@ -313,6 +327,7 @@ impl<M: Deref<Target = [Word]>> Consumer<M> {
             if self.message.capacity() > Self::KEPT_BUFFER {
                 self.message.shrink_to(Self::KEPT_BUFFER);
             }
+            self.begun = self.at;
             self.partial = Some(Partial { total: bytes + rest, missing: bytes + rest });
         }
         let frame = self.at;

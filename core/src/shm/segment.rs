@@ -25,6 +25,7 @@ const WORD: usize = size_of::<AtomicU64>();
 /// Rings begin here; the words before are drawn in the module above.
 const HEADER: usize = 4096;
 const CONTROL: usize = 128 / WORD;
+const PROGRESS: usize = 1024 / WORD;
 /// The smallest ring: its frames still hold a channel name of any allowed length.
 pub const MIN_RING: usize = 16 << 10;
 /// The largest ring.
@@ -128,6 +129,11 @@ impl Segment {
     #[must_use]
     pub fn replies(&self) -> Layout {
         Layout { control: CONTROL + CONTROL_WORDS, data: (HEADER + self.requests) / WORD, capacity: self.replies }
+    }
+
+    /// The words between control and rings; see [`super::progress`].
+    pub(super) fn progress(&self) -> &[AtomicU64] {
+        &self[PROGRESS..HEADER / WORD]
     }
 
     /// False in a forked child: the segment is its parent's and must not be touched, only dropped.

@@ -1,0 +1,168 @@
+//! The state of a hub, from what the one before it left in the journal.
+//!
+//! Channels and keys come first, then the messages in the order of the log; what belongs to no channel, or was already in
+//! its history, is dead. Subscriptions are gone with the connections of the dead hub: those come again with their
+//! positions, and find their channels as complete as they were. Where the journal is damaged, nothing is complete before now, so that everyone who resumes is told.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use super::{Last, Limits, Moment, State};
+use crate::channel::history::{Entry, History};
+use crate::channel::{Channel, ChannelName, Dedupe, Directory, MAX_NAME};
+use crate::journal::{Class, Region, Word};
+use crate::log::{Log, Record};
+use crate::message::{Position, Published};
+use crate::registry::{self, Registry};
+
+/// A key as it stands in the registry.
+struct Key {
+    expires: u32,
+    channel: crate::channel::ChannelId,
+    text: Box<str>,
+    published: Published,
+    record: crate::log::Address,
+}
+
+impl State {
+    /// See the module. Of a new journal, the empty state.
+    pub(super) fn restore(
+        limits: Limits,
+        threads: usize,
+        start: Position,
+        now: u32,
+        journal: OwnedFd,
+    ) -> io::Result<Self> {
+        let (journal, mut found, mut damaged) = Region::open(journal)?;
+        let (mut registry, torn) = Registry::restore(journal.clone(), &mut found);
+        damaged |= torn;
+        let (log, torn) = Log::restore(journal.clone(), Class::Messages, &mut found);
+        damaged |= torn;
+        let new = journal.load(Word::Head) == 0;
+        let last = Position::unpack(journal.load(Word::Head));
+        let interrupted = journal.load(Word::Busy) != 0;
+        let before = Position::unpack(journal.load(Word::Before));
+
+        let mut channels: BTreeMap<u32, Channel> = BTreeMap::new();
+        let mut keys: Vec<Key> = Vec::new();
+        let mut replaced = Vec::new();
+        // A slot is never above the number of channels that fit into the memory.
+        let slots = limits.memory / size_of::<Channel>() as u64;
+        damaged |= !registry.revive(|entry, counters, record| match entry {
+            registry::Entry::Channel { id, name, options } => {
+                let (Some(counters), Ok(name)) = (counters, ChannelName::new(name.as_bytes(), MAX_NAME)) else {
+                    return false;
+                };
+                if u64::from(id.slot()) >= slots {
+                    return false;
+                }
+                let channel = Channel {
+                    history: History::new(counters.complete_since),
+                    published: counters.published,
+                    last: counters.last,
+                    created: options.map(Box::new),
+                    ..Channel::new(id, name, record, now)
+                };
+                // An entry that was replaced, or moved, comes before the new one.
+                if let Some(old) = channels.insert(id.slot(), channel) {
+                    replaced.push(old.record);
+                }
+                true
+            }
+            registry::Entry::Key { channel, key, published, expires } => {
+                keys.push(Key { expires, channel, text: key.into(), published, record });
+                true
+            }
+        });
+        replaced.into_iter().for_each(|record| registry.release(record));
+
+        let mut state = Self {
+            watermark: if new { start } else { Position::unpack(journal.load(Word::Watermark)) },
+            head: start.max(last),
+            log,
+            registry,
+            wildcards: channels.values().filter(|channel| limits.is_wildcard(&channel.name)).count(),
+            events: None,
+            woken: 0,
+            entered: Moment::default(),
+            connections: 0,
+            published: 0,
+            delivered: 0,
+            gaps: 0,
+            evicted: 0,
+            channels: Directory::restore(channels.into_values()),
+            owed: (0..threads).map(|_| Default::default()).collect(),
+            deadlines: BTreeMap::new(),
+            dedupe: Dedupe::default(),
+            channel_bytes: 0,
+            subscribers: 0,
+            stored: 0,
+            last: None,
+            journal,
+            limits,
+        };
+        let (newest, id) = state.restore_messages(&mut damaged);
+        if newest > before {
+            let client = state.journal.load(Word::Client);
+            let (call, part) = (state.journal.load(Word::Call), state.journal.load(Word::Part));
+            let published = Published { id, position: newest, subscribers: 0 };
+            state.last = Some(Last { client, call, part, published });
+        }
+        state.head = state.head.max(newest);
+        keys.sort_by_key(|key| key.expires);
+        for Key { expires, channel, text, published, record } in keys {
+            // Its message was to follow.
+            let unfinished = interrupted && published.position > before && published.position > newest;
+            if state.channels.get(channel).is_some() && !unfinished {
+                state.dedupe.insert(expires, channel, &text, published, record);
+            } else {
+                state.registry.release(record);
+            }
+        }
+        if damaged {
+            tracing::error!("the journal is damaged; messages may be missing, and subscribers that resume are told so");
+            state.watermark = state.head;
+        }
+        for id in state.channels.ids() {
+            let Some(channel) = state.channels.get_mut(id) else { continue };
+            if damaged {
+                channel.history.lose(state.watermark);
+                state.registry.set_counters(channel.record, channel.counters());
+            }
+            state.channel_bytes += channel.allocated();
+            state.arm(now, id);
+        }
+        state.journal.store(Word::Watermark, state.watermark.pack());
+        state.journal.store(Word::Head, state.head.pack());
+        state.journal.store(Word::Busy, 0);
+        state.make_room(0, None);
+        if let Some(name) = state.limits.events.clone() {
+            state.open_events_channel(now, &name);
+        }
+        state.tidy();
+        Ok(state)
+    }
+
+    /// Puts the messages of the log into their histories; position and id of the newest.
+    fn restore_messages(&mut self, damaged: &mut bool) -> (Position, u64) {
+        let (channels, registry, stored) = (&mut self.channels, &mut self.registry, &mut self.stored);
+        let (mut newest, mut id_of_newest) = (Position::START, 0);
+        *damaged |= !self.log.revive(|bytes, _, address| {
+            let Some(record) = Record::decode(bytes) else { return false };
+            let id = crate::channel::ChannelId::new(record.slot, record.birth);
+            // Positions grow, whatever else is in the journal.
+            let Some(channel) = channels.get_mut(id).filter(|_| record.position > newest) else { return false };
+            (newest, id_of_newest) = (record.position, record.id);
+            channel.history.push(Entry { position: record.position, address, expires: record.expires });
+            *stored += 1;
+            if record.id > channel.published {
+                // The hub was killed before it counted this one.
+                (channel.published, channel.last) = (record.id, record.position);
+                registry.set_counters(channel.record, channel.counters());
+            }
+            true
+        });
+        (newest, id_of_newest)
+    }
+}
