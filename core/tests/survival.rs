@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use push_core::channel::ChannelOptions;
 use push_core::client::{self, Options};
@@ -342,4 +342,48 @@ impl Drop for Stop<'_> {
 
 fn published(site: &Site) -> u64 {
     attach(site).channel_info("a").unwrap().map_or(0, |info| info.published)
+}
+
+/// A million where the program is built for use; how long it takes to fill a hub is not what is tested.
+const MANY: u64 = if cfg!(debug_assertions) { 100_000 } else { 1_000_000 };
+
+/// Proportional bytes of a process, shared memory included; `None` when we may not look.
+fn memory(pid: i32) -> Option<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = rollup.lines().find(|line| line.starts_with("Pss:"))?;
+    Some(line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
+}
+
+#[test]
+fn many_messages_take_little_memory_and_are_soon_there_again() {
+    let site = Site::new();
+    let settings = [("max_messages_stored_per_channel", "none"), ("message_ttl", "1h"), ("memory_limit", "1g")];
+    let running = Foreground::start(&site, &site.config(&settings));
+    let used = || Some(memory(running.pid())? + memory(site.hub())?);
+    let mut client = attach(&site);
+    let before = used();
+    let payload = [b'x'; 100];
+    for batch in 0..MANY / 1000 {
+        let names: Vec<String> =
+            (0..1000).map(|number| format!("channel-{}", (batch * 1000 + number) % 10_000)).collect();
+        client.publish_many(names.iter().map(|name| (name.as_str(), NewMessage::new(&payload))).collect()).unwrap();
+    }
+    // Only root may look into a process that has changed its user.
+    if let (Some(before), Some(after)) = (before, used()) {
+        let each = (after - before) / MANY;
+        println!("{each} bytes for each stored message of 100 bytes");
+        assert!(each <= 300, "{each} bytes");
+    }
+    let status = client.status().unwrap();
+    assert_eq!(status.messages, MANY);
+    let hub = site.hub();
+    let killed = Instant::now();
+    signal(hub, Signal::KILL);
+    wait_until("the next hub answers", || client.status().is_ok_and(|status| status.pid as i32 != hub));
+    let recovered = killed.elapsed();
+    println!("{MANY} messages are there again after {recovered:?}");
+    assert!(recovered < Duration::from_secs(2), "{recovered:?}");
+    let again = client.status().unwrap();
+    assert_eq!((again.messages, again.channels), (MANY, status.channels));
+    assert!(again.memory <= status.memory, "{} after {}", again.memory, status.memory);
 }

@@ -1,7 +1,8 @@
 //! The keeper: the hub's tiny parent.
 //!
-//! It owns the listening sockets, the leases and the last position, so that a killed hub costs its connections and
-//! nothing else: the next hub takes over within milliseconds, and meanwhile connections wait in the backlog. It has one
+//! It owns the listening sockets, the leases, the journal and what leads to the rings of clients, so that a killed hub costs
+//! the connections of browsers and nothing else: the next hub takes over within milliseconds, meanwhile connections wait in
+//! the backlog, and calls in their rings. It has one
 //! thread, no tokio and no requests to parse. [`start_or_adopt`] is the way to a keeper from a PHP master,
 //! [`run`] that from a command line.
 

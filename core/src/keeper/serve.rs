@@ -475,6 +475,8 @@ impl Keeper {
         // Who starts a hub now waits for us, or, where that lasts too long, puts new files in the place of ours.
         let _ = self.lock.as_ref().map(|lock| lock.take(Instant::now() + Duration::from_secs(1)));
         self.listeners.close();
+        // They are to see that their hub closes its end.
+        self.clients.clear();
         let Some(hub) = self.hub.take() else { return ExitCode::SUCCESS };
         hub.drain();
         let asked = Instant::now();
