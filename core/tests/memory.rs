@@ -15,7 +15,7 @@ fn private_bytes() -> u64 {
 
 #[test]
 fn expired_messages_leave_the_process() {
-    let hub = hub(&[("message_ttl", "3s"), ("max_messages_stored_per_channel", "none")]);
+    let hub = hub(&[("message_ttl", "8s"), ("max_messages_stored_per_channel", "none")]);
     let engine = hub.hub.as_ref().expect("running").engine();
     let before = private_bytes();
     for number in 0..100_000 {

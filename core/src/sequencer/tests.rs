@@ -333,9 +333,9 @@ proptest! {
                     drop(state);
                     state = restored(limits.clone(), now, &journal);
                     for subscriber in &mut all {
-                        if let Some((from, _)) = subscriber.waits.take() {
-                            subscriber.position = Some(from);
-                        }
+                        let waited = subscriber.waits.take().map(|(from, _)| from);
+                        let stayed = subscriber.stays.take().map(|stay| stay.from);
+                        subscriber.position = waited.or(stayed).or(subscriber.position);
                     }
                 }
                 Step::Leave { subscriber } => {
