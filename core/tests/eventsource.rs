@@ -2,6 +2,8 @@
 
 mod support;
 
+use push_core::channel::ChannelName;
+use push_core::message::NewMessage;
 use support::stream::{Event, Stream};
 use support::{Response, TestHub, hub, hub_with, wait_until};
 
@@ -69,6 +71,26 @@ fn every_line_of_a_text_reaches_the_page() {
         let lines = text.replace("\r\n", "\n").replace('\r', "\n");
         assert_eq!(events.data(), lines, "{text:?}");
     }
+}
+
+#[test]
+fn no_publisher_forges_a_field() {
+    let hub = hub(&[]);
+    let mut events = hub.events("/ev/a");
+    let engine = hub.hub.as_ref().expect("running").engine().clone();
+    let name = ChannelName::new(b"a", 255).expect("a name");
+    for text in ["x\nid: forged", "x\rdata: forged", "x\r\n\r\n", "x\0"] {
+        for message in [
+            NewMessage { event: Some(text), ..NewMessage::new(b"x") },
+            NewMessage { event_id: Some(text), ..NewMessage::new(b"x") },
+        ] {
+            assert!(engine.publish(&name, &message).is_err(), "{text:?}");
+        }
+    }
+    publish(&hub, "a", "", "x\n\nid: forged\nevent: forged\n\ndata: forged");
+    let event = events.event();
+    assert_eq!((event.kind.as_str(), event.id), ("message", hub.head()));
+    assert_eq!(event.data, "x\n\nid: forged\nevent: forged\n\ndata: forged");
 }
 
 #[test]

@@ -321,6 +321,41 @@ fn limits_refuse_before_anything_is_created() {
 }
 
 #[test]
+fn a_subscription_names_no_more_channels_than_allowed() {
+    let hub = hub(&[("max_channels_per_subscription", "2")]);
+    for prefix in ["/stream", "/ev", "/lp", "/poll"] {
+        let mut client = hub.connect();
+        client.get(&format!("{prefix}/a/b/c"), "");
+        let answer = client.response();
+        assert_eq!(answer.status, 403, "{prefix}");
+        assert!(answer.header("X-Nginx-PushStream-Explain").is_some_and(|explain| explain.contains('2')), "{answer:?}");
+    }
+    let reason = hub.websocket("/ws/a/b/c").expect_close().expect("a reason");
+    assert_eq!(reason.0, 1008);
+    let reason: serde_json::Value = serde_json::from_str(&reason.1).expect("JSON");
+    assert_eq!(reason["http_status"], 403);
+    assert!(hub.counters("a").is_none());
+    let _seated = hub.stream("/stream/a/b");
+    hub.wait_for_subscribers("b", 1);
+}
+
+#[test]
+fn a_long_poll_lives_as_long_as_any_subscriber_unless_it_has_its_own_time() {
+    for settings in [
+        [("subscriber_connection_ttl", "1s"), ("longpolling_connection_ttl", "none")],
+        [("subscriber_connection_ttl", "1h"), ("longpolling_connection_ttl", "1s")],
+    ] {
+        let hub = hub(&settings);
+        let mut client = hub.connect();
+        let asked = Instant::now();
+        client.get("/lp/a", "");
+        assert_eq!(client.response().status, 304);
+        let waited = asked.elapsed();
+        assert!(waited > Duration::from_millis(900) && waited < Duration::from_secs(10), "{waited:?}");
+    }
+}
+
+#[test]
 fn only_channels_with_a_message_are_open_when_authorized_only() {
     let hub = hub(&[("authorized_channels_only", "on")]);
     refused(&hub, "/a", 403, "Subscriber could not create channels.");
