@@ -5,6 +5,8 @@ mod support;
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
+use push_core::channel::ChannelName;
+use push_core::message::NewMessage;
 use support::slow::{MUCH, Reader, message, narrow_events, narrow_stream, narrow_websocket, publish};
 use support::stream::Stream;
 use support::websocket::{PONG, frame};
@@ -106,6 +108,35 @@ fn a_reader_beyond_the_history_is_told_of_the_gap() {
         event.data.trim_end().to_owned()
     }));
     check(Box::new(|| socket.next_line()));
+}
+
+#[test]
+fn what_is_evicted_before_anybody_read_it_is_one_gap() {
+    let settings =
+        [("memory_limit", "1m"), ("max_messages_stored_per_channel", "none"), ("gap_message_text", "lost\n")];
+    let hub = hub(&settings);
+    let (mut stream, mut events, mut socket) = (hub.stream("/stream/a"), hub.events("/ev/a"), hub.websocket("/ws/a"));
+    hub.wait_for_subscribers("a", 3);
+    // More than the memory in one entry of the critical section.
+    const COUNT: usize = 400;
+    let texts: Vec<String> = (0..COUNT).map(|number| message('a', number, 10_000)).collect();
+    let name = ChannelName::new(b"a", 255).expect("a name");
+    let batch: Vec<_> = texts.iter().map(|text| (name.clone(), NewMessage::new(text.as_bytes()))).collect();
+    hub.hub.as_ref().expect("running").engine().publish_many(&batch).expect("published");
+    let check = |next: &mut dyn FnMut() -> String| {
+        assert_eq!(next(), "lost");
+        let first = next();
+        let number: usize = first[1..first.find(':').expect("a number")].parse().expect("a number");
+        assert!(number > 250, "{number}");
+        for text in &texts[number + 1..] {
+            assert!(next() == text.trim_end());
+        }
+    };
+    check(&mut || stream.next_line());
+    check(&mut || events.event().data.trim_end().to_owned());
+    check(&mut || socket.next_line());
+    publish(&hub, "a", b"live\n");
+    assert_eq!([stream.next_line(), events.next_line(), socket.next_line()], ["live", "live", "live"]);
 }
 
 #[test]

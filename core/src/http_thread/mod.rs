@@ -396,7 +396,7 @@ impl HttpThread {
                             |_| true,
                             |config, form| long_poll::answer(config, form, &[], head, true),
                         );
-                        self.stream_gap_to_all(channel);
+                        self.stream_from_log(channel);
                     }
                     Event::Deleted(Deletion { channel, name, text, position }) => {
                         let item = Item::deleted(&name, &text, position);

@@ -143,20 +143,12 @@ impl HttpThread {
         }
     }
 
-    /// Tells the channel's streams that a message is missing.
-    pub(super) fn stream_gap_to_all(&mut self, channel: ChannelId) {
-        let config = self.config.clone();
+    /// A message of the channel is gone: its streams go on from the log, where one gap is said however much is missing.
+    pub(super) fn stream_from_log(&mut self, channel: ChannelId) {
         for key in self.seating.of(channel).to_vec() {
-            let Some((stream, _)) = self.stream(key) else { continue };
-            if stream.behind {
-                continue;
-            }
-            let mut out = Vec::new();
-            let Waiting { from, form, framing, .. } = &stream.waiting;
-            if Renderer::new(&config, form, framing.http10).gap(&mut out, *from, Some(*from)) {
-                self.touch(key, out.into());
-            } else {
-                self.end_stream(key);
+            if let Some((stream, _)) = self.stream(key) {
+                stream.behind = true;
+                self.queue(key);
             }
         }
     }
