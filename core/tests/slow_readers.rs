@@ -116,7 +116,9 @@ fn what_is_evicted_before_anybody_read_it_is_one_gap() {
         [("memory_limit", "1m"), ("max_messages_stored_per_channel", "none"), ("gap_message_text", "lost\n")];
     let hub = hub(&settings);
     let (mut stream, mut events, mut socket) = (hub.stream("/stream/a"), hub.events("/ev/a"), hub.websocket("/ws/a"));
-    hub.wait_for_subscribers("a", 3);
+    let mut poll = hub.connect();
+    poll.get("/lp/a", "");
+    hub.wait_for_subscribers("a", 4);
     // More than the memory in one entry of the critical section.
     const COUNT: usize = 400;
     let texts: Vec<String> = (0..COUNT).map(|number| message('a', number, 10_000)).collect();
@@ -133,6 +135,10 @@ fn what_is_evicted_before_anybody_read_it_is_one_gap() {
         }
     };
     check(&mut || stream.next_line());
+    let answer = poll.response();
+    assert_eq!((answer.status, answer.header("X-Push-Gap")), (200, Some("1")));
+    let mut lines = answer.text().lines();
+    check(&mut || lines.next().expect("all that is left").to_owned());
     check(&mut || events.event().data.trim_end().to_owned());
     check(&mut || socket.next_line());
     publish(&hub, "a", b"live\n");

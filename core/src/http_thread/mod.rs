@@ -390,13 +390,8 @@ impl HttpThread {
                         self.stream_to_all(channel, &item);
                     }
                     Event::Lost(channel) => {
-                        let head = self.engine.head();
-                        self.answer_all(
-                            channel,
-                            |_| true,
-                            |config, form| long_poll::answer(config, form, &[], head, true),
-                        );
-                        self.stream_from_log(channel);
+                        self.polls_from_log(channel);
+                        self.streams_from_log(channel);
                     }
                     Event::Deleted(Deletion { channel, name, text, position }) => {
                         let item = Item::deleted(&name, &text, position);
@@ -419,6 +414,25 @@ impl HttpThread {
             if !more {
                 return;
             }
+        }
+    }
+
+    /// A message of the channel is gone: who waits is answered from the log, with all that it still has.
+    fn polls_from_log(&mut self, channel: ChannelId) {
+        for key in self.seating.of(channel).to_vec() {
+            let Some(connection) = self.connections.get(key) else { continue };
+            let State::Waiting(waiting) = &connection.state else { continue };
+            let seats: Seats = waiting.places.iter().map(|(channel, _)| *channel).collect();
+            let batch = self.engine.read_on(&seats, waiting.from, usize::MAX);
+            if batch.messages.is_empty() && !batch.gap {
+                continue;
+            }
+            let State::Waiting(waiting) = std::mem::replace(&mut connection.state, State::Idle) else { continue };
+            self.leave(&waiting);
+            let framing = self.frame(waiting.framing);
+            let items: Vec<Item<'_>> = batch.messages.iter().map(Into::into).collect();
+            let reply = long_poll::answer(&self.config, &waiting.form, &items, batch.position, batch.gap);
+            self.send(key, &reply.render(framing).into(), framing.keep_alive);
         }
     }
 

@@ -144,7 +144,7 @@ impl HttpThread {
     }
 
     /// A message of the channel is gone: its streams go on from the log, where one gap is said however much is missing.
-    pub(super) fn stream_from_log(&mut self, channel: ChannelId) {
+    pub(super) fn streams_from_log(&mut self, channel: ChannelId) {
         for key in self.seating.of(channel).to_vec() {
             if let Some((stream, _)) = self.stream(key) {
                 stream.behind = true;
