@@ -8,6 +8,7 @@ use PHPUnit\Framework\TestCase;
 use Push\Exception\HubUnavailable;
 use Push\Tests\Support\Directory;
 use Push\Tests\Support\FpmPool;
+use Push\Tests\Support\Hub;
 use Push\Tests\Support\Machine;
 use Push\Tests\Support\Subscriber;
 use Push\Tests\Support\Wait;
@@ -145,6 +146,31 @@ final class FpmTest extends TestCase
         self::assertSame(1, $second->run('return push_channel_info("c")->stored;'));
         $second->stop();
         self::assertEnds($hub, $second);
+    }
+
+    public function testAHubThatIsAServiceIsAdoptedAndOutlivesFpm(): void
+    {
+        $service = Hub::start();
+        $ini = ['push.config' => "{$service->directory}/push.toml", 'push.socket' => $service->socket];
+        $ini += ['push.listen' => $service->address];
+        $fpm = $this->start($ini);
+        $hub = self::hub($fpm);
+        self::assertSame($service->php('return push_status()["pid"];'), $hub);
+        $channel = $fpm->run('return create_channel();');
+        $subscriber = new Subscriber($service->address);
+        $subscriber->ask("/sub/$channel");
+        $seated = "return push_channel_info('$channel')->subscribers;";
+        Wait::until(static fn (): bool => $fpm->run($seated) === 1, 'the subscriber is seated');
+        $fpm->stop();
+
+        $next = $this->start($ini);
+        self::assertSame($hub, self::hub($next));
+        self::assertTrue($subscriber->waits());
+        self::assertSame(1, $next->run("return push_publish('$channel', 'after a restart')->subscribers;"));
+        self::assertSame('after a restart', $subscriber->answer()->body);
+        $next->stop();
+        $service->stop();
+        self::assertFalse(Machine::runs($hub));
     }
 
     public function testWorkersComeAndGoAndTheHubStays(): void
