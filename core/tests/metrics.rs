@@ -168,7 +168,7 @@ fn both_paths_are_fixed_and_private() {
 
 #[test]
 fn the_manual_names_every_metric_and_no_other() {
-    let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/deployment.md");
+    let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/deploy.md");
     let manual = std::fs::read_to_string(manual).expect("the manual");
     let rows = manual.lines().filter(|line| line.starts_with("| `push_"));
     let cells = rows.filter_map(|row| row.split('|').nth(1));

@@ -123,7 +123,7 @@ final class ManualTest extends TestCase
     /** @return iterable<string, array{string}> the TOML blocks of README and docs */
     public function configurations(): iterable
     {
-        foreach (['README.md', 'docs/configuration.md', 'docs/deployment.md', 'docs/transports.md'] as $file) {
+        foreach (['README.md', 'docs/configuration.md', 'docs/deploy.md', 'docs/transports.md'] as $file) {
             preg_match_all('/^```toml\n(.*?)^```$/ms', file_get_contents(self::ROOT . $file), $blocks);
             foreach ($blocks[1] as $number => $toml) {
                 yield "$file " . $number + 1 => [$toml];
