@@ -13,7 +13,7 @@ use rustix::net::{SocketFlags, accept_with};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
-use tokio::task::LocalSet;
+use tokio::task::{LocalSet, yield_now};
 
 use crate::channel::{ChannelName, MAX_NAME};
 use crate::config::Config;
@@ -274,7 +274,17 @@ async fn accept(
 async fn sweep(engine: Arc<Sequencer>) {
     loop {
         tokio::time::sleep(SWEEP).await;
-        if engine.expire() >= WORTH_TRIMMING {
+        let mut freed = 0;
+        loop {
+            let (bytes, more) = engine.expire();
+            freed += bytes;
+            if !more {
+                break;
+            }
+            // Others want the engine, and this thread, meanwhile.
+            yield_now().await;
+        }
+        if freed >= WORTH_TRIMMING {
             process::trim_heap();
         }
     }

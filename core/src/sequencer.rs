@@ -43,10 +43,14 @@ use crate::shm::progress::{self, Progress};
 /// Bytes of messages that one answer carries at most; the rest follows when the subscriber asks again from its position.
 /// A client that does not read holds as much outside of `memory_limit`.
 const ANSWER: usize = MAX_PAGE;
-/// Messages of a batch that are published in one entry.
+/// Messages of a batch that are published in one entry, if they have no more bytes than [`BATCH`].
 const MANY: usize = 500;
-/// Bytes of messages that a thread copies out in one entry.
+/// Bytes of messages that are copied in or out in one entry.
 const BATCH: usize = 256 << 10;
+/// Channels that are looked at in one entry for what has expired. Many may come to their end in the same second.
+const EXPIRE: usize = 500;
+/// Messages among which an event id is looked for, the newest of each channel.
+const EVENT_IDS: usize = 10_000;
 /// Why publications to the events channel, and whatever else would change it, are refused.
 pub(crate) const READ_ONLY: &str = "Only internal routines can change events channel.";
 /// The kinds of events.
@@ -300,7 +304,15 @@ impl Sequencer {
         let (done, messages) = messages.split_at(done as usize);
         let unknown = done.len() - all.len();
         self.change(|state, now| state.admit(now, messages))?;
-        for part in messages.chunks(MANY) {
+        let mut rest = messages;
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fitting = rest.iter().take(MANY).take_while(|(_, message)| {
+                bytes += message.weight();
+                bytes <= BATCH
+            });
+            let (part, later) = rest.split_at(fitting.count().max(1));
+            rest = later;
             self.change(|state, now| {
                 for (channel, message) in part {
                     let (published, woken) = state.publish(origin, now, channel, message)?;
@@ -495,8 +507,8 @@ impl Sequencer {
         self.enter().take_owed(thread, events)
     }
 
-    /// Expires what is due and says how many bytes of messages that freed.
-    pub(crate) fn expire(&self) -> usize {
+    /// Expires some of what is due and says how many bytes of messages that freed. True when there is more.
+    pub(crate) fn expire(&self) -> (usize, bool) {
         self.change(State::expire)
     }
 
@@ -598,7 +610,7 @@ struct State {
     /// When this entry began.
     entered: Moment,
     /// The channels that have something to expire, by second.
-    deadlines: BTreeMap<u32, Vec<ChannelId>>,
+    deadlines: BTreeMap<u32, VecDeque<ChannelId>>,
     dedupe: Dedupe,
     /// Bytes of channels and their histories.
     channel_bytes: usize,
@@ -1192,7 +1204,7 @@ impl State {
         let named = histories.filter_map(|history| {
             let is =
                 |entry: &Entry| self.log.read(entry.address).is_some_and(|record| record.event_id == Some(event_id));
-            history.after(Position::START).find(is).map(|entry| entry.position)
+            history.newest(EVENT_IDS / found.len().max(1)).find(is).map(|entry| entry.position)
         });
         if let Some(named) = named.min() {
             return (Some(named), false);
@@ -1220,7 +1232,8 @@ impl State {
             if wanted.backlog > 0 {
                 backlog = true;
                 if let Some(channel) = channel {
-                    entries.extend(channel.history.newest(wanted.backlog as usize).map(|entry| (entry, &wanted.name)));
+                    let newest = channel.history.newest(wanted.backlog as usize).rev();
+                    entries.extend(self.within(newest, ANSWER).map(|entry| (entry, &wanted.name)));
                 }
             } else if let Some(after) = after {
                 match channel {
@@ -1247,10 +1260,14 @@ impl State {
         if batch.more { batch } else { Batch { position: self.head, ..batch } }
     }
 
-    /// Of one channel no more is looked at than can be sent, and one more, which says that there is more.
     fn stored_after(&self, channel: &Channel, after: Position, limit: usize) -> impl Iterator<Item = Entry> {
+        self.within(channel.history.after(after), limit)
+    }
+
+    /// Of one channel no more is looked at than can be sent, and one more, which says that there is more.
+    fn within(&self, entries: impl Iterator<Item = Entry>, limit: usize) -> impl Iterator<Item = Entry> {
         let (mut bytes, mut count) = (0, 0);
-        channel.history.after(after).take_while(move |entry| {
+        entries.take_while(move |entry| {
             // The first is sent however large it is.
             let fits = bytes <= limit || count == 1;
             bytes += self.log.read(entry.address).map_or(0, |record| record.len());
@@ -1362,18 +1379,26 @@ impl State {
         let due = due.clamp(now.saturating_add(1), now.saturating_add(HORIZON));
         if due < channel.armed {
             channel.armed = due;
-            self.deadlines.entry(due).or_default().push(id);
+            self.deadlines.entry(due).or_default().push_back(id);
         }
     }
 
-    fn expire(&mut self, now: u32) -> usize {
+    fn expire(&mut self, now: u32) -> (usize, bool) {
         let before = self.memory();
         self.forget_keys(now);
-        while let Some(due) = self.deadlines.first_entry()
+        let mut most = EXPIRE;
+        while most > 0
+            && let Some(mut due) = self.deadlines.first_entry()
             && *due.key() <= now
         {
-            let (second, ids) = due.remove_entry();
-            for id in ids {
+            let second = *due.key();
+            let ids = due.get_mut();
+            let some: Vec<ChannelId> = ids.drain(..ids.len().min(most)).collect();
+            if ids.is_empty() {
+                due.remove();
+            }
+            most -= some.len();
+            for id in some {
                 if let Some(channel) = self.channels.get_mut(id)
                     && channel.armed == second
                 {
@@ -1386,7 +1411,7 @@ impl State {
         }
         self.tidy();
         self.journal.give_back();
-        before.saturating_sub(self.memory())
+        (before.saturating_sub(self.memory()), most == 0)
     }
 }
 
