@@ -12,6 +12,9 @@ use smallvec::SmallVec;
 /// Pieces that are written in one call.
 const PIECES: usize = 64;
 
+/// What a piece takes beside its bytes, about: pongs and the like are smaller than that.
+const PIECE: usize = 64;
+
 /// Bytes to send, in pieces that many connections share.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
@@ -53,10 +56,10 @@ impl Output {
         self.blocked = false;
     }
 
-    /// Whether `len` more may wait behind the piece that is being written.
+    /// Whether a piece of `len` bytes may wait behind the one that is being written, in `limit` bytes of memory.
     pub(crate) fn takes(&self, len: usize, limit: usize) -> bool {
         let first = self.pieces.front().map_or(0, Bytes::len);
-        self.pieces.is_empty() || self.bytes - first + len <= limit
+        self.pieces.is_empty() || self.bytes - first + len + PIECE * self.pieces.len() <= limit
     }
 
     /// Writes what the socket takes.
