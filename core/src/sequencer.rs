@@ -1204,7 +1204,7 @@ impl State {
         let named = histories.filter_map(|history| {
             let is =
                 |entry: &Entry| self.log.read(entry.address).is_some_and(|record| record.event_id == Some(event_id));
-            history.newest(EVENT_IDS / found.len().max(1)).find(is).map(|entry| entry.position)
+            history.newest((EVENT_IDS / found.len().max(1)).max(1)).find(is).map(|entry| entry.position)
         });
         if let Some(named) = named.min() {
             return (Some(named), false);

@@ -7,7 +7,7 @@
 mod streams;
 
 use std::cell::RefCell;
-use std::future::{pending, poll_fn};
+use std::future::{pending, poll_fn, ready};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::pin;
 use std::rc::Rc;
@@ -45,6 +45,8 @@ use crate::transport::{Form, Outcome, serve, websocket};
 
 /// Readiness taken from the kernel in one go.
 const EVENTS: usize = 256;
+/// Turns after which tasks have theirs at the latest.
+const TURNS: u32 = 8;
 /// How long, and how many bytes, a closing connection is read for.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 256 << 10;
@@ -116,6 +118,8 @@ pub(crate) struct HttpThread {
     ready: Vec<Key>,
     /// Streams that have something to write, each once: [`Stream::touched`](crate::transport::stream::Stream::touched).
     touched: Vec<Key>,
+    /// The engine has more for this thread than it took.
+    owed: bool,
     buffer: Box<[u8]>,
     draining: bool,
 }
@@ -141,6 +145,7 @@ impl HttpThread {
             reading: Rc::default(),
             ready: Vec::new(),
             touched: Vec::new(),
+            owed: false,
             buffer: vec![0; MAX_HEAD].into(),
             draining: false,
         })
@@ -153,6 +158,7 @@ impl HttpThread {
         let inbox = self.inbox.clone();
         let mut events = Vec::with_capacity(EVENTS);
         let mut alarm = pin!(tokio::time::sleep(Duration::ZERO));
+        let mut turn = 0u32;
         loop {
             let next = self.deadlines.next();
             if let Some(next) = next
@@ -160,14 +166,18 @@ impl HttpThread {
             {
                 alarm.as_mut().reset(next.into());
             }
-            let more = !self.ready.is_empty();
+            let more = self.owed || !self.ready.is_empty();
+            turn = turn.wrapping_add(1);
+            // The tasks of this thread have their turn, also while there is always something to collect.
+            if more || turn.is_multiple_of(TURNS) {
+                yield_now().await;
+            }
             tokio::select! {
                 biased;
                 collected = collect(&epoll, &mut events) => collected?,
                 () = inbox.mailbox.woken() => {}
                 () = async { if next.is_some() { alarm.as_mut().await } else { pending().await } } => {}
-                // The tasks of this thread have their turn meanwhile.
-                () = async { if more { yield_now().await } else { pending().await } } => {}
+                () = ready(()), if more => {}
             }
             self.now = self.deadlines.now();
             for event in events.drain(..) {
@@ -184,16 +194,22 @@ impl HttpThread {
 
     /// Handles what others brought, and a request of each connection that is ready.
     fn work(&mut self) {
-        if self.inbox.mailbox.answered() {
+        let woken = self.inbox.mailbox.answered();
+        if woken {
             self.counters().woken();
             if let Some(config) = self.inbox.config.lock().expect("taking a pointer does not panic").take() {
                 self.config = config;
             }
             self.adopt();
+        }
+        if woken || self.owed {
             self.fan_out();
-            if self.inbox.draining.load(Ordering::Acquire) && !self.draining {
-                self.start_draining();
+        }
+        if self.inbox.draining.load(Ordering::Acquire) && !self.draining {
+            while self.owed {
+                self.fan_out();
             }
+            self.start_draining();
         }
         for key in std::mem::take(&mut self.ready) {
             self.serve_next(key);
@@ -368,52 +384,45 @@ impl HttpThread {
         });
     }
 
+    /// Puts out a batch of what is owed. The rest has to wait for its turn: publishers can be faster than their subscribers
+    /// are written to.
     fn fan_out(&mut self) {
         let mut events = Vec::new();
         let mut published: SmallVec<[Moment; 8]> = SmallVec::new();
-        loop {
-            let more = self.engine.take_owed(self.id, &mut events);
-            for event in events.drain(..) {
-                match event {
-                    Event::Message(channel, message, moment) => {
-                        published.push(moment);
-                        let item = Item::from(&message);
-                        let position = message.position;
-                        let answered = self.answer_all(
-                            channel,
-                            |waiting| waiting.from < position,
-                            |config, form| {
-                                long_poll::answer(config, form, std::slice::from_ref(&item), position, false)
-                            },
-                        );
-                        self.counters().delivered(answered);
-                        self.stream_to_all(channel, &item);
-                    }
-                    Event::Lost(channel) => {
-                        self.polls_from_log(channel);
-                        self.streams_from_log(channel);
-                    }
-                    Event::Deleted(Deletion { channel, name, text, position }) => {
-                        let item = Item::deleted(&name, &text, position);
-                        self.answer_all(
-                            channel,
-                            |_| true,
-                            |config, form| {
-                                long_poll::answer(config, form, std::slice::from_ref(&item), position, false)
-                            },
-                        );
-                        self.end_channel(channel, &item);
-                    }
+        self.owed = self.engine.take_owed(self.id, &mut events);
+        for event in events.drain(..) {
+            match event {
+                Event::Message(channel, message, moment) => {
+                    published.push(moment);
+                    let item = Item::from(&message);
+                    let position = message.position;
+                    let answered = self.answer_all(
+                        channel,
+                        |waiting| waiting.from < position,
+                        |config, form| long_poll::answer(config, form, std::slice::from_ref(&item), position, false),
+                    );
+                    self.counters().delivered(answered);
+                    self.stream_to_all(channel, &item);
+                }
+                Event::Lost(channel) => {
+                    self.polls_from_log(channel);
+                    self.streams_from_log(channel);
+                }
+                Event::Deleted(Deletion { channel, name, text, position }) => {
+                    let item = Item::deleted(&name, &text, position);
+                    self.answer_all(
+                        channel,
+                        |_| true,
+                        |config, form| long_poll::answer(config, form, std::slice::from_ref(&item), position, false),
+                    );
+                    self.end_channel(channel, &item);
                 }
             }
-            self.write_streams();
-            if !published.is_empty() {
-                let now = Moment::now();
-                published.drain(..).for_each(|moment| self.counters().wrote(now.since(moment)));
-            }
-            if !more {
-                return;
-            }
+        }
+        self.write_streams();
+        if !published.is_empty() {
+            let now = Moment::now();
+            published.drain(..).for_each(|moment| self.counters().wrote(now.since(moment)));
         }
     }
 

@@ -4,6 +4,7 @@
 //! them falls behind: what it has not got is read from the log when it has room again, so that it never holds more than
 //! `client_buffer` behind the piece that is being written.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,13 +24,15 @@ use crate::transport::stream::{Frames, Renderer, Stream};
 use crate::transport::websocket::{self, CloseCode, Opcode, Received};
 use crate::transport::{Form, refuse};
 
+/// What a WebSocket may publish in one turn: so many short messages, each counted in every one of its channels.
+const TURN: usize = 256;
+
 /// How long a WebSocket may take to answer a ping.
 const PONG: Duration = Duration::from_secs(20);
 
-/// What a WebSocket client said, on its own.
-enum Heard {
+/// What of a WebSocket client's words is acted on when all of them were heard.
+enum Said {
     Text(Vec<u8>),
-    Ping(Vec<u8>),
     Close(Option<CloseCode>),
 }
 
@@ -266,8 +269,9 @@ impl HttpThread {
         }
         let unread = std::mem::take(&mut connection.unread);
         if !unread.is_empty() {
-            self.hear(key, &mut unread.to_vec());
-            return self.queue(key);
+            let mut unread = unread.try_into_mut().unwrap_or_else(|shared| shared[..].into());
+            let taken = self.hear(key, &mut unread);
+            return self.keep_unread(key, unread.split_off(taken).freeze());
         }
         if !connection.readable && !connection.hung_up {
             return;
@@ -278,65 +282,88 @@ impl HttpThread {
             None => {}
             Some(0) => self.close(key),
             Some(n) => {
-                self.hear(key, &mut buffer[..n]);
-                self.queue(key);
+                let taken = self.hear(key, &mut buffer[..n]);
+                self.keep_unread(key, Bytes::copy_from_slice(&buffer[taken..n]));
             }
         }
         self.buffer = buffer;
     }
 
-    /// Does what a WebSocket client says with these bytes.
-    fn hear(&mut self, key: Key, bytes: &mut [u8]) {
+    /// What is left of a turn waits for the next one.
+    fn keep_unread(&mut self, key: Key, rest: Bytes) {
+        if let Some(connection) = self.connections.get(key).filter(|connection| connection.waiting().is_some()) {
+            connection.unread = rest;
+            self.queue(key);
+        }
+    }
+
+    /// Does what a WebSocket client says with these bytes, until it has had its turn: how many of them that were.
+    fn hear(&mut self, key: Key, bytes: &mut [u8]) -> usize {
         let max_message_size = self.config.max_message_size as usize;
         let config = self.config.clone();
-        let Some((stream, _)) = self.stream(key) else { return };
+        let Some((stream, _)) = self.stream(key) else { return 0 };
         let location = &config.locations[usize::from(stream.waiting.form.location)];
         stream.pinged = false;
         let limits = websocket::Limits { message: max_message_size, keep_text: location.websocket_allow_publish };
-        let mut heard = Vec::new();
-        let done = stream.input.feed(bytes, limits, |received| match received {
-            Received::Text(text) => heard.push(Heard::Text(text.to_vec())),
-            Received::Ping(payload) => heard.push(Heard::Ping(payload.to_vec())),
-            Received::Pong => {}
-            Received::Close(code) => heard.push(Heard::Close(code)),
+        let (mut said, mut pongs) = (Vec::new(), Vec::new());
+        let channels = stream.waiting.places.len();
+        let mut work = 0;
+        let done = stream.input.feed(bytes, limits, |received| {
+            match received {
+                Received::Text(text) => {
+                    work += channels * (1 + text.len() / 1024);
+                    said.push(Said::Text(text.to_vec()));
+                }
+                Received::Ping(payload) => websocket::append_frame(&mut pongs, Opcode::Pong, payload),
+                Received::Pong => {}
+                Received::Close(code) => said.push(Said::Close(code)),
+            }
+            if work < TURN { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
-        for heard in heard {
-            let Some((stream, _)) = self.stream(key) else { return };
+        if !pongs.is_empty() {
+            // Who sends pings and takes no answers is not worth its memory.
+            if !stream.output.takes(pongs.len(), config.client_buffer as usize) {
+                self.close(key);
+                return 0;
+            }
+            self.touch(key, pongs.into());
+        }
+        for said in said {
+            let Some((stream, _)) = self.stream(key) else { return 0 };
             let mut out = Vec::new();
-            match heard {
-                Heard::Text(text) => {
+            match said {
+                Said::Text(text) => {
                     let seats: Seats = stream.waiting.places.iter().map(|(channel, _)| *channel).collect();
                     if let Err(refusal) = self.publish(location, &seats, &text) {
-                        return self.finish(key, refusal_frame(&refusal).into(), false);
+                        self.finish(key, refusal_frame(&refusal).into(), false);
+                        return 0;
                     }
                 }
-                Heard::Ping(payload) => {
-                    websocket::append_frame(&mut out, Opcode::Pong, &payload);
-                    // Who sends pings and takes no answers is not worth its memory.
-                    if !stream.output.takes(out.len(), config.client_buffer as usize) {
-                        return self.close(key);
-                    }
-                    self.touch(key, out.into());
-                }
-                Heard::Close(code) => {
+                Said::Close(code) => {
                     match code {
                         Some(code) => websocket::append_close(&mut out, code, ""),
                         None => websocket::append_frame(&mut out, Opcode::Close, b""),
                     }
-                    return self.finish(key, out.into(), false);
+                    self.finish(key, out.into(), false);
+                    return 0;
                 }
             }
         }
-        if let Err(code) = done {
-            let mut out = Vec::new();
-            websocket::append_close(&mut out, code, "");
-            return self.finish(key, out.into(), false);
-        }
+        let taken = match done {
+            Ok(taken) => taken,
+            Err(code) => {
+                let mut out = Vec::new();
+                websocket::append_close(&mut out, code, "");
+                self.finish(key, out.into(), false);
+                return 0;
+            }
+        };
         self.write_streams();
         // Who talks and takes nothing has not moved its deadline.
         if self.stream(key).is_some_and(|(stream, _)| !stream.output.is_blocked()) {
             self.set_stream_deadline(key);
         }
+        taken
     }
 
     fn publish(&self, location: &Location, seats: &Seats, text: &[u8]) -> Result<(), Reply> {

@@ -148,7 +148,8 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    /// Takes what one read brought, and hands on all that it completes.
+    /// Takes what one read brought, hands on what it completes until `on` breaks, and says how many bytes that were. The
+    /// rest is to be fed another time.
     ///
     /// The bytes are unmasked where they are. After an error or [`Received::Close`] nothing more may be fed; the rest of
     /// the bytes is dropped, and so is everything incomplete.
@@ -160,14 +161,28 @@ impl Input {
         &mut self,
         bytes: &mut [u8],
         limits: Limits,
-        on: impl FnMut(Received<'_>),
-    ) -> Result<(), CloseCode> {
+        on: impl FnMut(Received<'_>) -> ControlFlow<()>,
+    ) -> Result<usize, CloseCode> {
         let mut partial = self.partial.take().map_or_else(Partial::default, |partial| *partial);
-        if partial.read(bytes, limits, on)?.is_continue() && !partial.is_empty() {
+        let all = bytes.len();
+        let (stop, rest) = partial.read(bytes, limits, on)?;
+        if stop == Some(Stop::Closed) {
+            return Ok(all);
+        }
+        if !partial.is_empty() {
             self.partial = Some(Box::new(partial));
         }
-        Ok(())
+        Ok(all - rest)
     }
+}
+
+/// Why bytes are left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// Who gets what is received wants no more for now.
+    Enough,
+    /// The client said its last word.
+    Closed,
 }
 
 /// A frame or message of which more has to come.
@@ -223,35 +238,34 @@ impl Partial {
         self.head_len == 0 && self.frame.is_none() && self.message.is_none()
     }
 
-    /// Breaks at a close frame.
+    /// Why it stopped, if it did, and how many bytes it has not looked at.
     fn read(
         &mut self,
         mut bytes: &mut [u8],
         limits: Limits,
-        mut on: impl FnMut(Received<'_>),
-    ) -> Result<ControlFlow<()>, CloseCode> {
+        mut on: impl FnMut(Received<'_>) -> ControlFlow<()>,
+    ) -> Result<(Option<Stop>, usize), CloseCode> {
         loop {
             let frame = match self.frame.take() {
                 None if bytes.is_empty() => None,
                 None => self.read_head(&mut bytes, limits)?,
                 frame => frame,
             };
-            let Some(mut frame) = frame else { return Ok(ControlFlow::Continue(())) };
+            let Some(mut frame) = frame else { return Ok((None, 0)) };
             let (payload, rest) = bytes.split_at_mut(frame.remaining.min(bytes.len()));
             bytes = rest;
             frame.unmask(payload);
             let whole = frame.remaining == 0;
-            match frame.kind {
+            let read = match frame.kind {
                 Kind::Text => self.read_text(payload, whole && frame.last, limits.keep_text, &mut on)?,
-                Kind::Control(control) => {
-                    if self.read_control(control, payload, whole, &mut on)?.is_break() {
-                        return Ok(ControlFlow::Break(()));
-                    }
-                }
+                Kind::Control(control) => self.read_control(control, payload, whole, &mut on)?,
+            };
+            if let ControlFlow::Break(stop) = read {
+                return Ok((Some(stop), bytes.len()));
             }
             if !whole {
                 self.frame = Some(frame);
-                return Ok(ControlFlow::Continue(()));
+                return Ok((None, 0));
             }
         }
     }
@@ -323,41 +337,43 @@ impl Partial {
         piece: &[u8],
         last: bool,
         keep: bool,
-        on: &mut impl FnMut(Received<'_>),
-    ) -> Result<(), CloseCode> {
+        on: &mut impl FnMut(Received<'_>) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<Stop>, CloseCode> {
         let message = self.message.get_or_insert_default();
         message.utf8.check(piece)?;
         if !last {
             if keep {
                 message.text.extend_from_slice(piece);
             }
-            return Ok(());
+            return Ok(ControlFlow::Continue(()));
         }
         let mut message = self.message.take().unwrap_or_default();
         if !message.utf8.is_complete() {
             return Err(CloseCode::NOT_UTF8);
         }
         if !keep {
-            return Ok(());
+            return Ok(ControlFlow::Continue(()));
         }
         // Most messages come whole in one read, and are never copied.
-        if !message.text.is_empty() {
+        let wants_more = if !message.text.is_empty() {
             message.text.extend_from_slice(piece);
-            on(Received::Text(&message.text));
+            on(Received::Text(&message.text))
         } else if !piece.is_empty() {
-            on(Received::Text(piece));
-        }
-        Ok(())
+            on(Received::Text(piece))
+        } else {
+            ControlFlow::Continue(())
+        };
+        Ok(wants_more.map_break(|()| Stop::Enough))
     }
 
-    /// Takes the next piece of a control frame. Breaks at the end of a close frame.
+    /// Takes the next piece of a control frame.
     fn read_control(
         &mut self,
         control: Control,
         piece: &[u8],
         whole: bool,
-        on: &mut impl FnMut(Received<'_>),
-    ) -> Result<ControlFlow<()>, CloseCode> {
+        on: &mut impl FnMut(Received<'_>) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<Stop>, CloseCode> {
         if !whole || !self.control.is_empty() {
             self.control.extend_from_slice(piece);
         }
@@ -366,15 +382,15 @@ impl Partial {
         }
         let kept = std::mem::take(&mut self.control);
         let payload = if kept.is_empty() { piece } else { &kept };
-        match control {
+        let wants_more = match control {
             Control::Ping => on(Received::Ping(payload)),
             Control::Pong => on(Received::Pong),
             Control::Close => {
-                on(Received::Close(close_code(payload)?));
-                return Ok(ControlFlow::Break(()));
+                let _ = on(Received::Close(close_code(payload)?));
+                return Ok(ControlFlow::Break(Stop::Closed));
             }
-        }
-        Ok(ControlFlow::Continue(()))
+        };
+        Ok(wants_more.map_break(|()| Stop::Enough))
     }
 }
 

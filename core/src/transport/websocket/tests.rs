@@ -41,6 +41,29 @@ fn held(input: &Input) -> usize {
     })
 }
 
+/// Feeds all of the bytes, and tells after each thing received that this is enough for now.
+fn feed(
+    input: &mut Input,
+    mut bytes: &mut [u8],
+    limits: Limits,
+    mut on: impl FnMut(Received<'_>),
+) -> Result<(), CloseCode> {
+    loop {
+        let mut heard = false;
+        let taken = input.feed(bytes, limits, |received| {
+            assert!(!heard, "more than was wanted: {received:?}");
+            heard = true;
+            on(received);
+            ControlFlow::Break(())
+        })?;
+        bytes = &mut bytes[taken..];
+        if !heard || bytes.is_empty() {
+            assert!(bytes.is_empty());
+            return Ok(());
+        }
+    }
+}
+
 /// What comes of `stream` when reads bring it in these pieces.
 fn read<'a>(limits: Limits, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Event>, Result<Input, CloseCode>) {
     let (mut input, mut events) = (Input::default(), Vec::new());
@@ -49,7 +72,7 @@ fn read<'a>(limits: Limits, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<
         let mut piece = piece.to_vec();
         arrived += piece.len();
         let closed = |events: &[Event]| matches!(events.last(), Some(Event::Close(_)));
-        if let Err(code) = input.feed(&mut piece, limits, |received| events.push(received.into())) {
+        if let Err(code) = feed(&mut input, &mut piece, limits, |received| events.push(received.into())) {
             assert!(input.partial.is_none());
             return (events, Err(code));
         }
@@ -384,7 +407,7 @@ fn an_announced_length_costs_nothing() {
     let (_, input) = read(limits, [&head[..]]);
     let mut input = input.expect("within the limit");
     assert_eq!(held(&input), 0);
-    input.feed(&mut [0x61 ^ 1; 1], limits, |received| panic!("{received:?}")).expect("within the limit");
+    feed(&mut input, &mut [0x61 ^ 1; 1], limits, |received| panic!("{received:?}")).expect("within the limit");
     assert!((1..=16).contains(&held(&input)));
 }
 
@@ -394,7 +417,7 @@ fn buffers_are_freed_with_their_message() {
     let mut input = Input::default();
     let mut most = 0;
     for piece in stream.chunks(1000) {
-        input.feed(&mut piece.to_vec(), LIMITS, |_| {}).expect("valid");
+        feed(&mut input, &mut piece.to_vec(), LIMITS, |_| {}).expect("valid");
         most = most.max(held(&input));
     }
     assert!(most >= 19_000);
@@ -409,7 +432,7 @@ fn text_that_nobody_takes_is_checked_and_not_kept() {
     for size in [1, 1000, usize::MAX] {
         let (mut input, mut found) = (Input::default(), Vec::new());
         for piece in stream.chunks(size) {
-            input.feed(&mut piece.to_vec(), limits, |received| found.push(Event::from(received))).expect("valid");
+            feed(&mut input, &mut piece.to_vec(), limits, |received| found.push(Event::from(received))).expect("valid");
             assert!(held(&input) <= 16);
         }
         assert_eq!(found, [Event::Ping(b"p".to_vec()), Event::Pong]);
