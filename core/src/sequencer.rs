@@ -47,6 +47,8 @@ const ANSWER: usize = MAX_PAGE;
 const MANY: usize = 500;
 /// Bytes of messages that are copied in or out in one entry.
 const BATCH: usize = 256 << 10;
+/// What putting a message out to one seat counts for in a batch, as bytes.
+const SEAT: usize = 16;
 /// Channels that are looked at in one entry for what has expired. Many may come to their end in the same second.
 const EXPIRE: usize = 500;
 /// Messages among which an event id is looked for, the newest of each channel.
@@ -502,9 +504,15 @@ impl Sequencer {
         })
     }
 
-    /// Appends to `events` what the thread is owed, in order. True when there is more.
-    pub(crate) fn take_owed(&self, thread: ThreadId, events: &mut Vec<Event>) -> bool {
-        self.enter().take_owed(thread, events)
+    /// Appends to `events` what the thread is owed, in order. True when there is more. `seats` tells how many seats the
+    /// thread has in a channel: what goes to many of them is a batch sooner.
+    pub(crate) fn take_owed(
+        &self,
+        thread: ThreadId,
+        events: &mut Vec<Event>,
+        seats: impl Fn(ChannelId) -> usize,
+    ) -> bool {
+        self.enter().take_owed(thread, events, seats)
     }
 
     /// Expires some of what is due and says how many bytes of messages that freed. True when there is more.
@@ -1340,7 +1348,7 @@ impl State {
         left.iter().for_each(|name| self.tell(now, UNSUBSCRIBED, name));
     }
 
-    fn take_owed(&mut self, thread: ThreadId, events: &mut Vec<Event>) -> bool {
+    fn take_owed(&mut self, thread: ThreadId, events: &mut Vec<Event>, seats: impl Fn(ChannelId) -> usize) -> bool {
         let mut bytes = 0;
         while bytes < BATCH
             && let Some(owed) = self.owed[usize::from(thread)].pop_front()
@@ -1348,7 +1356,7 @@ impl State {
             match owed {
                 Owed::Message(id, name, address, published) => match self.copy(name, address) {
                     Some(message) => {
-                        bytes += message.payload.len() + size_of::<Event>();
+                        bytes += message.payload.len() + size_of::<Event>() + seats(id) * SEAT;
                         events.push(Event::Message(id, message, published));
                     }
                     None => {

@@ -389,7 +389,7 @@ impl HttpThread {
     fn fan_out(&mut self) {
         let mut events = Vec::new();
         let mut published: SmallVec<[Moment; 8]> = SmallVec::new();
-        self.owed = self.engine.take_owed(self.id, &mut events);
+        self.owed = self.engine.take_owed(self.id, &mut events, |channel| self.seating.of(channel).len());
         for event in events.drain(..) {
             match event {
                 Event::Message(channel, message, moment) => {

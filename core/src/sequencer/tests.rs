@@ -192,7 +192,7 @@ fn deliver(
     model: &Model,
 ) -> Result<(), TestCaseError> {
     let mut events = Vec::new();
-    while state.take_owed(thread, &mut events) {}
+    while state.take_owed(thread, &mut events, |_| 0) {}
     for event in events {
         let (channel, message, position, deleted) = match event {
             Event::Message(id, message, _) => (id, Some(message.clone()), message.position, false),
@@ -867,4 +867,52 @@ fn a_key_whose_message_was_not_stored_is_forgotten() {
     let (second, _) = state.publish(None, START, &name(0), &message).expect("published");
     assert_eq!((first.id, second.id, state.stored), (1, 2, 2));
     assert_eq!(state.publish(None, START, &name(0), &message).expect("published").0, second);
+}
+
+#[test]
+fn what_goes_to_many_seats_comes_in_small_batches() {
+    let mut state = state(limits());
+    let channels = wanted(&BTreeSet::from([0]));
+    assert!(matches!(state.resume_or_wait(START, 0, ask(&channels, None, true)), Ok(Resume::Seated(..))));
+    for _ in 0..10 {
+        state.publish(None, START, &name(0), &NewMessage::new(b"x")).expect("published");
+    }
+    let mut events = Vec::new();
+    assert!(state.take_owed(0, &mut events, |_| BATCH / SEAT));
+    assert_eq!(events.len(), 1);
+    assert!(!state.take_owed(0, &mut events, |_| 1));
+    assert_eq!(events.len(), 10);
+}
+
+#[test]
+fn channels_of_one_second_expire_a_few_at_a_time() {
+    let mut state = state(Limits { channel_inactivity: 10, ..limits() });
+    for number in 0..EXPIRE + 1 {
+        let name = ChannelName::new(number.to_string().as_bytes(), 8).expect("a name");
+        state.create_all(START, [&name]).expect("room");
+    }
+    assert!(state.expire(START + 400).1);
+    assert_eq!(state.channels.len(), 1);
+    assert!(!state.expire(START + 400).1);
+    assert_eq!(state.channels.len(), 0);
+}
+
+#[test]
+fn an_event_id_is_looked_for_among_the_newest_messages() {
+    let mut state = state(Limits { memory: 64 << 20, messages_per_channel: None, ..limits() });
+    let ids = ["old", "new"];
+    for number in 0..=EVENT_IDS {
+        let event_id = if number == 0 { Some(ids[0]) } else { Some(ids[1]).filter(|_| number == EVENT_IDS) };
+        state.publish(None, START, &name(0), &NewMessage { event_id, ..NewMessage::new(b"x") }).expect("published");
+    }
+    let channels = wanted(&BTreeSet::from([0]));
+    let known = ids.map(|id| {
+        let subscribe = Subscribe { event_id: Some(id), ..ask(&channels, None, false) };
+        match state.resume_or_wait(START, 0, subscribe) {
+            Ok(Resume::Now(batch)) => (batch.gap, batch.messages.len()),
+            other => panic!("{other:?}"),
+        }
+    });
+    assert!(known[0].0 && known[0].1 > 0, "what is too old is a gap: {known:?}");
+    assert_eq!(known[1], (false, 0));
 }
