@@ -26,7 +26,8 @@ use std::slice;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::fs::{MemfdFlags, SealFlags, SeekFrom};
+use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 
 /// What memory is given out and back in.
@@ -115,7 +116,7 @@ unsafe impl Sync for Region {}
 /// The system's, when it has no descriptor left.
 pub(crate) fn create(memory_limit: u64) -> io::Result<OwnedFd> {
     let file = rustix::fs::memfd_create(c"push-journal", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-    let pages = (memory_limit * 2 + SCATTER).div_ceil(PAGE as u64);
+    let pages = (memory_limit.saturating_mul(2).saturating_add(SCATTER)).div_ceil(PAGE as u64);
     rustix::fs::ftruncate(&file, (1 + pages.div_ceil(512) + pages) * PAGE as u64)?;
     rustix::fs::fcntl_add_seals(&file, SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
     Ok(file)
@@ -165,22 +166,8 @@ impl Region {
 
     /// Reads the map, and makes holes of all that is not in use: what stands there could be taken for records later.
     fn find(self: &Arc<Self>, map_pages: usize) -> io::Result<(Vec<Found>, bool)> {
-        // Read instead of looked at: pages of a mapped hole would come into being.
-        let mut map = vec![0; map_pages * PAGE];
-        let mut read = 0;
-        while read < map.len() {
-            match rustix::io::retry_on_intr(|| rustix::io::pread(&self.file, &mut map[read..], (PAGE + read) as u64))? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                n => read += n,
-            }
-        }
         let (mut found, mut damaged, mut end) = (Vec::new(), false, 0);
-        let (entries, _) = map.as_chunks();
-        for (page, entry) in (0..self.pages).zip(entries) {
-            let entry = u64::from_le_bytes(*entry);
-            if entry == 0 {
-                continue;
-            }
+        for (page, entry) in self.entries(map_pages)? {
             let pages = (entry >> 33) as u32;
             if page < end || pages == 0 || pages > self.pages - page {
                 self.entry(page).store(0, Ordering::Relaxed);
@@ -195,6 +182,30 @@ impl Region {
         }
         self.make_hole(Span { page: end, pages: self.pages - end });
         Ok((found, damaged))
+    }
+
+    /// The words of the map that are not 0, by page. Read instead of looked at: mapped, holes would come into being.
+    fn entries(&self, map_pages: usize) -> io::Result<Vec<(u32, u64)>> {
+        let mut found = Vec::new();
+        let mut bytes = [0; PAGE];
+        let mut at = PAGE as u64;
+        let end = ((1 + map_pages) * PAGE) as u64;
+        loop {
+            // To the next page that is there; ENXIO behind the last one.
+            at = match rustix::fs::seek(&self.file, SeekFrom::Data(at)) {
+                Ok(data) if data < end => data / PAGE as u64 * PAGE as u64,
+                Ok(_) | Err(Errno::NXIO) => return Ok(found),
+                Err(error) => return Err(error.into()),
+            };
+            if rustix::io::retry_on_intr(|| rustix::io::pread(&self.file, &mut bytes, at))? < PAGE {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let first = ((at as usize - PAGE) / 8) as u32;
+            let (words, _) = bytes.as_chunks();
+            let entries = (first..self.pages).zip(words).map(|(page, word)| (page, u64::from_le_bytes(*word)));
+            found.extend(entries.filter(|(_, entry)| *entry != 0));
+            at += PAGE as u64;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Free> {
@@ -226,6 +237,18 @@ impl Region {
             }
         };
         Some(Extent { region: self.clone(), span })
+    }
+
+    /// Bytes of extents that it can hold.
+    pub(crate) fn capacity(&self) -> usize {
+        self.pages as usize * PAGE
+    }
+
+    /// Whether there is a place for an extent of this size. Only when addresses are scattered badly there is none.
+    pub(crate) fn has_place(&self, bytes: usize) -> bool {
+        let pages = bytes.div_ceil(PAGE) as u32;
+        let free = self.lock();
+        free.kept.iter().any(|span| span.pages == pages) || free.holes.values().any(|hole| *hole >= pages)
     }
 
     /// Bytes of pages that are kept for the next extents.

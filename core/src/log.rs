@@ -302,6 +302,12 @@ impl Log {
         if fits || self.region.keeps(bytes) { 0 } else { bytes }
     }
 
+    /// Whether the journal has a place for a record of this length.
+    pub(crate) fn has_place(&self, len: usize) -> bool {
+        let fits = self.segments.back().is_some_and(|last| last.capacity() - last.used >= len);
+        fits || self.region.has_place(len.max(SEGMENT))
+    }
+
     /// Appends the message. `live` says that a history will hold its address; a dead one can be read until its segment is
     /// tidied. `None`: the journal has no place for it.
     pub(crate) fn append(&mut self, record: &Record<'_>, live: bool) -> Option<Address> {

@@ -872,7 +872,11 @@ impl State {
     /// Drops the oldest segments until `bytes` more and a record of this length fit into `memory_limit`, or nothing is left
     /// to drop.
     fn make_room(&mut self, bytes: usize, record: Option<usize>) {
-        while (self.memory() + bytes + record.map_or(0, |len| self.log.cost(len))) as u64 > self.limits.memory {
+        let full = |state: &Self| {
+            let needed = state.memory() + bytes + record.map_or(0, |len| state.log.cost(len));
+            needed as u64 > state.limits.memory || record.is_some_and(|len| !state.log.has_place(len))
+        };
+        while full(self) {
             if self.journal.give_back() {
                 continue;
             }

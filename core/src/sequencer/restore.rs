@@ -16,6 +16,9 @@ use crate::log::{Log, Record};
 use crate::message::{Position, Published};
 use crate::registry::{self, Registry};
 
+/// A channel's record is not shorter.
+const LEAST_RECORD: usize = 32;
+
 /// A key as it stands in the registry.
 struct Key {
     expires: u32,
@@ -47,14 +50,14 @@ impl State {
         let mut channels: BTreeMap<u32, Channel> = BTreeMap::new();
         let mut keys: Vec<Key> = Vec::new();
         let mut replaced = Vec::new();
-        // A slot is never above the number of channels that fit into the memory.
-        let slots = limits.memory / size_of::<Channel>() as u64;
+        // A slot is never above the number of channels that the journal can have held.
+        let slots = journal.capacity() / LEAST_RECORD;
         damaged |= !registry.revive(|entry, counters, record| match entry {
             registry::Entry::Channel { id, name, options } => {
                 let (Some(counters), Ok(name)) = (counters, ChannelName::new(name.as_bytes(), MAX_NAME)) else {
                     return false;
                 };
-                if u64::from(id.slot()) >= slots {
+                if id.slot() as usize >= slots {
                     return false;
                 }
                 let channel = Channel {
