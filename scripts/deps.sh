@@ -48,6 +48,7 @@ look() {
             have phpunit || missing+=("phpunit: runs php-tests")
             have chromium || missing+=("chromium: the browser test")
             have chromedriver || missing+=("chromium-driver: the browser test")
+            have valgrind || missing+=("valgrind: looks for leaks of the C library")
             ;;
         *) fail "usage: deps.sh ask|install run|test" ;;
     esac

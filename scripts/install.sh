@@ -18,6 +18,7 @@ hub=$PREFIX/sbin/push-hub
 ini=/etc/php/$PHP_VERSION/mods-available/push.ini
 library=$PREFIX/lib/libpush
 header=$PREFIX/include/push.h
+ffi_header=$PREFIX/include/push.ffi.h
 package=$PREFIX/lib/pkgconfig/push.pc
 units=$PREFIX/lib/systemd/system
 settings=/etc/push.toml
@@ -80,6 +81,7 @@ put() {
     link libpush.so.0 "$library.so"
     copy 644 "$target/release/libpush.a" "$library.a"
     copy 644 c-api/include/push.h "$header"
+    copy 644 c-api/include/push.ffi.h "$ffi_header"
     sed -e "s|@PREFIX@|$PREFIX|g" -e "s|@VERSION@|$version|g" c-api/push.pc.in | copy 644 /dev/stdin "$package"
     for unit in dist/systemd/*; do
         sed "s|@PREFIX@|$PREFIX|g" "$unit" | copy 644 /dev/stdin "$units/${unit##*/}"
@@ -110,7 +112,7 @@ take() {
         rm -f "$root$units/${unit##*/}"
     done
     rm -f "$root$PREFIX"/lib/{sysusers,tmpfiles}.d/push.conf
-    rm -f "$root$hub" "$root$extension" "$root$library".so{,.0,".$version"} "$root$library.a" "$root$header" "$root$package"
+    rm -f "$root$hub" "$root$extension" "$root$library".so{,.0,".$version"} "$root$library.a" "$root$header" "$root$ffi_header" "$root$package"
     [ -n "$root" ] || [ "$(id -u)" != 0 ] || ldconfig
 }
 

@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::net::{Shutdown, getsockname, shutdown};
 
-use crate::call::{Call, Outcome};
+use crate::call::{Call, Outcome, Status};
 use crate::config::{Address, Config};
 use crate::control::after;
 use crate::error::Error;
@@ -122,6 +122,15 @@ impl Embedded {
             return Ok(());
         };
         Err(Error::HubUnavailable(text))
+    }
+
+    /// Counters of it.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub fn status(&self) -> Result<Status, Error> {
+        self.check()?;
+        Ok(self.engine.status())
     }
 
     /// One call, in the caller's thread.

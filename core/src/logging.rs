@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
 
 use rustix::net::{SocketAddrUnix, getpeername};
 use tracing::level_filters::LevelFilter;
@@ -51,6 +51,17 @@ pub(crate) fn start_embedded(log: &Log, level: LogLevel) -> io::Result<()> {
     };
     let _ = tracing_subscriber::registry().with(filter(level)).with(layer(lines)).try_init();
     Ok(())
+}
+
+/// Who gets log lines instead of `log`: the level, and the line without its end.
+pub type Sink = Box<dyn Fn(LogLevel, &str) + Send + Sync>;
+
+static SINK: RwLock<Option<Sink>> = RwLock::new(None);
+
+/// Gives the log lines to come to `sink`, or again to what `log` says. Returns when the one before has got its last line.
+/// It is called on the threads of the hub and on those that make calls.
+pub fn log_to(sink: Option<Sink>) {
+    *SINK.write().unwrap_or_else(PoisonError::into_inner) = sink;
 }
 
 fn layer<S>(lines: Lines) -> Box<dyn Layer<S> + Send + Sync>
@@ -199,6 +210,16 @@ impl Write for Line<'_> {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
         let Self(lines, severity) = self;
         let line = printable(text);
+        if let Some(sink) = &*SINK.read().unwrap_or_else(PoisonError::into_inner) {
+            let level = match severity {
+                3 => LogLevel::Error,
+                4 => LogLevel::Warn,
+                6 => LogLevel::Info,
+                _ => LogLevel::Debug,
+            };
+            sink(level, line.trim_end());
+            return Ok(text.len());
+        }
         match lines {
             Lines::Plain => write_whole(io::stderr().lock(), &line),
             Lines::Journal => write_whole(io::stderr().lock(), &format!("<{severity}>{line}")),

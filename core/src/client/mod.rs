@@ -326,12 +326,23 @@ impl Client {
 
     /// Whether the hub answers within `timeout`. Asks also during the pause after a failure, and ends it.
     pub fn ping(&mut self, timeout: Duration) -> bool {
+        self.probe(timeout).is_ok()
+    }
+
+    /// As [`ping`](Self::ping), and says why there is no answer.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub fn probe(&mut self, timeout: Duration) -> Result<(), Error> {
         #[cfg(feature = "hub")]
         if let Some(hub) = &self.embedded {
-            return hub.call(Call::Ping).is_ok();
+            return hub.call(Call::Ping).map(drop);
         }
         self.leave_if_forked();
-        matches!(self.acknowledged(&Call::Ping, timeout), Ok(Answer::Pong))
+        match self.acknowledged(&Call::Ping, timeout)? {
+            Answer::Pong => Ok(()),
+            _ => Err(nonsense()),
+        }
     }
 
     fn call(&mut self, call: Call<'_>) -> Result<Answer, Error> {

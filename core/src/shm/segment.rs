@@ -201,7 +201,8 @@ impl fmt::Debug for Mapping {
 
 /// A page that the kernel empties in every child, also in one made by a raw `clone`, which runs no `pthread_atfork`
 /// handler. Looking at it costs one load; asking for the pid costs a system call.
-pub(crate) struct Birthmark(NonNull<AtomicU64>);
+#[derive(Debug)]
+pub struct Birthmark(NonNull<AtomicU64>);
 
 // SAFETY: the page is reached only as an atomic word, and unmapped only by its one owner.
 unsafe impl Send for Birthmark {}
@@ -211,7 +212,11 @@ unsafe impl Sync for Birthmark {}
 impl Birthmark {
     const LEN: usize = 4096;
 
-    pub(crate) fn new() -> io::Result<Self> {
+    /// The mark of this process.
+    ///
+    /// # Errors
+    /// The kernel's, when it has no memory.
+    pub fn new() -> io::Result<Self> {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping at a place the kernel chooses touches no memory of ours.
         let address: *mut c_void =
@@ -229,7 +234,8 @@ impl Birthmark {
     }
 
     /// False in a forked child.
-    pub(crate) fn is_ours(&self) -> bool {
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
         self.word().load(Relaxed) == 1
     }
 }

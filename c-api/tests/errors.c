@@ -1,0 +1,278 @@
+/* Every documented error, and that handles can be used after it. */
+#include "test.h"
+
+static void statuses(void) {
+    push_status status;
+    for (status = PUSH_START_FAILED; status <= PUSH_INCOMPATIBLE; status++) {
+        CHECK(strlen(push_status_text(status)) > 0);
+        CHECK(strcmp(push_status_text(status), push_status_text(1000)) != 0);
+    }
+    CHECK(strcmp(push_status_text(PUSH_INCOMPATIBLE + 1), push_status_text(1000)) == 0);
+    CHECK(strcmp(push_status_text(PUSH_START_FAILED - 1), push_status_text(1000)) == 0);
+    CHECK(strstr(push_status_text(PUSH_HUB_UNAVAILABLE), "no hub answers") != NULL);
+    CHECK(strstr(push_status_text(PUSH_TOO_LARGE), "max_message_size") != NULL);
+}
+
+#define IS_NULL(call, name) CHECK((call) == PUSH_NULL_ARGUMENT && said(name " is NULL"))
+
+static void nulls(const push_client *client) {
+    push_text text;
+    push_bytes bytes;
+    push_published published;
+    push_channel *channel;
+    push_channel_list *channels;
+    push_message_list *messages;
+    push_client *opened;
+    push_hub *hub;
+    push_counters counters;
+    push_config *config = push_config_new();
+    char name[PUSH_NAME_SIZE];
+    uint64_t number;
+    push_text room = push_str("room");
+
+    text.data = NULL;
+    text.len = 1;
+    bytes.data = NULL;
+    bytes.len = 1;
+    push_counters_init(&counters);
+    IS_NULL(push_publish(NULL, room, push_str_data("x"), NULL, NULL), "client");
+    IS_NULL(push_publish(client, text, push_str_data("x"), NULL, &published), "channel");
+    IS_NULL(push_publish(client, room, bytes, NULL, &published), "payload");
+    IS_NULL(push_publish_async(NULL, room, push_str_data("x"), NULL), "client");
+    IS_NULL(push_publish_async(client, text, push_str_data("x"), NULL), "channel");
+    IS_NULL(push_publish_async(client, room, bytes, NULL), "payload");
+    IS_NULL(push_publish_many(NULL, NULL, 0, NULL), "client");
+    IS_NULL(push_publish_many(client, NULL, 1, NULL), "messages");
+    IS_NULL(push_create_channel(NULL, room, NULL, name, sizeof name), "client");
+    IS_NULL(push_create_channel(client, text, NULL, name, sizeof name), "name");
+    IS_NULL(push_create_channel(client, push_str(NULL), NULL, NULL, 0), "name_out");
+    IS_NULL(push_delete_channel(NULL, room, push_data(NULL, 0), NULL), "client");
+    IS_NULL(push_delete_channel(client, text, push_data(NULL, 0), NULL), "channel");
+    IS_NULL(push_delete_channel(client, room, bytes, NULL), "message");
+    IS_NULL(push_clear_channel(NULL, room, NULL), "client");
+    IS_NULL(push_clear_channel(client, text, NULL), "channel");
+    IS_NULL(push_channel_info(NULL, room, &channel), "client");
+    IS_NULL(push_channel_info(client, text, &channel), "channel");
+    IS_NULL(push_channel_info(client, room, NULL), "info_out");
+    IS_NULL(push_channels(NULL, push_str(NULL), push_str(NULL), 1, &channels), "client");
+    IS_NULL(push_channels(client, text, push_str(NULL), 1, &channels), "prefix");
+    IS_NULL(push_channels(client, push_str(NULL), text, 1, &channels), "after");
+    IS_NULL(push_channels(client, push_str(NULL), push_str(NULL), 1, NULL), "list_out");
+    IS_NULL(push_history(NULL, room, 0, 1, &messages), "client");
+    IS_NULL(push_history(client, text, 0, 1, &messages), "channel");
+    IS_NULL(push_history(client, room, 0, 1, NULL), "list_out");
+    IS_NULL(push_position(NULL, &number), "client");
+    IS_NULL(push_position(client, NULL), "position_out");
+    IS_NULL(push_position_text(0, NULL, 0), "text_out");
+    IS_NULL(push_position_parse(text, &number), "text");
+    IS_NULL(push_position_parse(push_str("1.2"), NULL), "position_out");
+    IS_NULL(push_client_open(NULL, NULL), "client_out");
+    IS_NULL(push_client_embedded(NULL, &opened), "hub");
+    IS_NULL(push_client_ping(NULL, 1), "client");
+    IS_NULL(push_client_status(NULL, &counters), "client");
+    IS_NULL(push_client_status(client, NULL), "counters_out");
+    IS_NULL(push_config_set(NULL, "listen", "none"), "config");
+    IS_NULL(push_config_set(config, NULL, "none"), "key");
+    IS_NULL(push_config_set(config, "listen", NULL), "value");
+    IS_NULL(push_config_load(NULL, "/dev/null"), "config");
+    IS_NULL(push_config_load(config, NULL), "file");
+    IS_NULL(push_hub_start(NULL, NULL), "hub_out");
+    IS_NULL(push_hub_counters(NULL, &counters), "hub");
+    IS_NULL(push_hub_drain(NULL), "hub");
+    (void)hub;
+    push_config_free(config);
+
+    push_config_free(NULL);
+    push_client_free(NULL);
+    push_channel_free(NULL);
+    push_channel_list_free(NULL);
+    push_message_list_free(NULL);
+    push_hub_stop(NULL);
+    CHECK(push_hub_address(NULL, 0) == NULL && push_hub_admin_address(NULL, 0) == NULL);
+    CHECK(push_channel_list_count(NULL) == 0 && push_channel_list_borrow(NULL, 0) == NULL);
+    CHECK(push_message_list_count(NULL) == 0 && push_message_list_borrow(NULL, 0) == NULL);
+    CHECK(push_channel_name(NULL).len == 0 && push_channel_owner(NULL).len == 0 && push_channel_published(NULL) == 0);
+    CHECK(push_channel_stored(NULL) == 0 && push_channel_subscribers(NULL) == 0 && push_channel_ttl(NULL) == 0);
+    CHECK(push_channel_position(NULL) == 0 && push_message_id(NULL) == 0 && push_message_position(NULL) == 0);
+    CHECK(push_message_channel(NULL).len == 0 && push_message_payload(NULL).len == 0 && !push_message_is_json(NULL));
+    CHECK(push_message_event(NULL).len == 0 && push_message_event_id(NULL).len == 0);
+}
+
+static push_status publish(const push_client *client, push_text channel) {
+    return push_publish(client, channel, push_str_data("x"), NULL, NULL);
+}
+
+static void names(const push_client *client) {
+    static char long_name[2000];
+    push_text text;
+    memset(long_name, 'x', sizeof long_name - 1);
+    CHECK(publish(client, push_str(NULL)) == PUSH_INVALID_NAME && said("empty"));
+    CHECK(publish(client, push_str("")) == PUSH_INVALID_NAME && said("empty"));
+    CHECK(publish(client, push_str("a/b")) == PUSH_INVALID_NAME && said("\"/\""));
+    CHECK(publish(client, push_str("a*")) == PUSH_INVALID_NAME && said("reserved"));
+    CHECK(publish(client, push_str("ALL")) == PUSH_INVALID_NAME && said("reserved"));
+    CHECK(publish(client, push_str("\xff")) == PUSH_INVALID_NAME && said("UTF-8"));
+    CHECK(publish(client, push_str(long_name)) == PUSH_INVALID_NAME && said("1999 bytes"));
+    text.data = "a\0b";
+    text.len = 3;
+    CHECK(publish(client, text) == PUSH_INVALID_NAME && said("NUL"));
+    CHECK(push_publish_async(client, push_str("a/b"), push_str_data("x"), NULL) == PUSH_INVALID_NAME);
+    CHECK(push_clear_channel(client, push_str(""), NULL) == PUSH_INVALID_NAME);
+    CHECK(push_delete_channel(client, push_str("a/b"), push_data(NULL, 0), NULL) == PUSH_INVALID_NAME);
+    CHECK(push_create_channel(client, push_str("a/b"), NULL, NULL, 0) == PUSH_INVALID_NAME);
+    OK(publish(client, push_str("after-the-errors")));
+}
+
+static void arguments(const push_client *client) {
+    struct {
+        push_publish_options known;
+        size_t unknown;
+    } newer;
+    push_publish_options options;
+    push_channel_options channel;
+    push_channel_list *channels = NULL;
+    push_message_list *messages = NULL;
+    push_counters counters;
+    push_text room = push_str("room");
+    push_bytes data = push_str_data("x");
+    uint64_t position = 5;
+    char small[4];
+
+    push_publish_options_init(&options);
+    options.flags = 4;
+    CHECK(push_publish(client, room, data, &options, NULL) == PUSH_INVALID_ARGUMENT && said("flags are 0x4"));
+    push_publish_options_init(&options);
+    options.event = push_str("two\nlines");
+    CHECK(push_publish(client, room, data, &options, NULL) == PUSH_INVALID_ARGUMENT && said("event must be"));
+    options.event = push_str("\xff");
+    CHECK(push_publish_async(client, room, data, &options) == PUSH_INVALID_ARGUMENT && said("event must be valid UTF-8"));
+    options.size = 3;
+    CHECK(push_publish(client, room, data, &options, NULL) == PUSH_INVALID_ARGUMENT && said("size is 3"));
+    memset(&newer, 0, sizeof newer);
+    newer.known.size = sizeof newer;
+    OK(push_publish(client, room, data, &newer.known, NULL));
+    newer.unknown = 1;
+    CHECK(push_publish(client, room, data, &newer.known, NULL) == PUSH_INVALID_ARGUMENT && said("newer"));
+    push_channel_options_init(&channel);
+    channel.reserved = 1;
+    CHECK(push_create_channel(client, room, &channel, NULL, 0) == PUSH_INVALID_ARGUMENT && said("reserved"));
+    CHECK(push_create_channel(client, room, NULL, small, sizeof small) == PUSH_INVALID_ARGUMENT && said("5 are needed"));
+    CHECK(push_create_channel(client, push_str(NULL), NULL, small, sizeof small) == PUSH_INVALID_ARGUMENT && said("32"));
+    CHECK(push_channels(client, room, room, 0, &channels) == PUSH_INVALID_ARGUMENT && said("limit is 0"));
+    CHECK(push_channels(client, room, room, PUSH_MAX_PAGE + 1, &channels) == PUSH_INVALID_ARGUMENT);
+    CHECK(push_history(client, room, 0, 0, &messages) == PUSH_INVALID_ARGUMENT && said("limit is 0"));
+    CHECK(channels == NULL && messages == NULL);
+    CHECK(push_position_text(0, small, 3) == PUSH_INVALID_ARGUMENT && said("4 are needed"));
+    CHECK(push_position_parse(push_str("now"), &position) == PUSH_INVALID_ARGUMENT && said("<time>.<tag>"));
+    CHECK(push_position_parse(push_str(NULL), &position) == PUSH_INVALID_ARGUMENT && position == 5);
+    CHECK(push_client_ping(client, 0) == PUSH_INVALID_ARGUMENT);
+    counters.size = 0;
+    CHECK(push_client_status(client, &counters) == PUSH_INVALID_ARGUMENT && said("initialize"));
+}
+
+static void sizes(const push_client *client) {
+    const size_t len = 17 << 20;
+    char *large = (char *)calloc(1, len * 2);
+    push_publication messages[2];
+    size_t at;
+    push_text room = push_str("sizes");
+    CHECK(push_publish(client, room, push_data(large, (1 << 20) + 1), NULL, NULL) == PUSH_TOO_LARGE && said("max_message_size"));
+    CHECK(push_publish(client, room, push_data(large, len * 2), NULL, NULL) == PUSH_TOO_LARGE);
+    CHECK(push_publish_async(client, room, push_data(large, len * 2), NULL) == PUSH_TOO_LARGE);
+    CHECK(push_delete_channel(client, room, push_data(large, len * 2), NULL) == PUSH_TOO_LARGE);
+    for (at = 0; at < 2; at++) {
+        messages[at].channel = room;
+        messages[at].payload = push_data(large, len / 2);
+        messages[at].options = NULL;
+    }
+    CHECK(push_publish_many(client, messages, 2, NULL) == PUSH_TOO_LARGE);
+    messages[0].payload = push_str_data("not published");
+    messages[1].payload = push_data(large, (1 << 20) + 1);
+    CHECK(push_publish_many(client, messages, 2, NULL) == PUSH_TOO_LARGE);
+    {
+        push_channel *info = NULL;
+        CHECK(push_channel_info(client, room, &info) == PUSH_CHANNEL_NOT_FOUND && info == NULL);
+    }
+    free(large);
+}
+
+static void configurations(const char *dir) {
+    char path[4096];
+    push_config *config = push_config_new();
+    push_hub *hub = NULL;
+    FILE *file;
+    CHECK(push_config_set(config, "message_tlt", "1m") == PUSH_INVALID_CONFIG && said("did you mean message_ttl"));
+    CHECK(push_config_set(config, "message_ttl", "soon") == PUSH_INVALID_CONFIG && said("message_ttl = \"soon\""));
+    CHECK(push_config_set(config, "message_ttl", "\xff") == PUSH_INVALID_ARGUMENT && said("value must be valid UTF-8"));
+    CHECK(push_config_set(config, "\xff", "1m") == PUSH_INVALID_ARGUMENT && said("key must be valid UTF-8"));
+    CHECK(push_config_load(config, "/nonexistent.toml") == PUSH_INVALID_CONFIG && said("/nonexistent.toml"));
+    snprintf(path, sizeof path, "%s/wrong.toml", dir);
+    file = fopen(path, "w");
+    fputs("listen = \"127.0.0.1:0\"\nmessage_ttl = \"soon\"\n", file);
+    fclose(file);
+    CHECK(push_config_load(config, path) == PUSH_INVALID_CONFIG && said("wrong.toml:2"));
+    snprintf(path, sizeof path, "%s/right.toml", dir);
+    file = fopen(path, "w");
+    fputs("listen = \"127.0.0.1:0\"\nlog_level = \"error\"\n", file);
+    fclose(file);
+    OK(push_config_load(config, path));
+    OK(push_config_set(config, "max_message_size", "2m"));
+    OK(push_config_set(config, "memory_limit", "1m"));
+    CHECK(push_hub_start(config, &hub) == PUSH_START_FAILED && said("memory_limit"));
+    CHECK(hub == NULL);
+    OK(push_config_set(config, "memory_limit", "16m"));
+    OK(push_config_set(config, "max_number_of_channels", "1"));
+    OK(push_hub_start(config, &hub));
+    {
+        push_client *client = NULL;
+        push_hub *second = NULL;
+        push_counters counters;
+        OK(push_client_embedded(hub, &client));
+        OK(publish(client, push_str("first")));
+        CHECK(publish(client, push_str("second")) == PUSH_LIMIT_EXCEEDED && said("max_number_of_channels"));
+        CHECK(push_create_channel(client, push_str("second"), NULL, NULL, 0) == PUSH_LIMIT_EXCEEDED);
+        IS_NULL(push_client_embedded(hub, NULL), "client_out");
+        IS_NULL(push_hub_counters(hub, NULL), "counters_out");
+        counters.size = 0;
+        CHECK(push_hub_counters(hub, &counters) == PUSH_INVALID_ARGUMENT);
+        OK(push_config_set(config, "listen", push_hub_address(hub, 0)));
+        CHECK(push_hub_start(config, &second) == PUSH_START_FAILED && said(push_hub_address(hub, 0)) && second == NULL);
+        push_client_free(client);
+    }
+    push_hub_stop(hub);
+    push_config_free(config);
+}
+
+static void no_hub(const char *dir) {
+    char path[4096];
+    push_client *client = NULL;
+    push_config *config;
+    uint64_t position = 7;
+    snprintf(path, sizeof path, "%s/nobody.sock", dir);
+    config = configured(path);
+    OK(push_client_open(config, &client));
+    CHECK(push_position(client, &position) == PUSH_HUB_UNAVAILABLE && said("there is no hub at") && position == 7);
+    CHECK(publish(client, push_str("room")) == PUSH_HUB_UNAVAILABLE);
+    CHECK(push_publish_async(client, push_str("room"), push_str_data("x"), NULL) == PUSH_HUB_UNAVAILABLE);
+    CHECK(push_client_ping(client, 10) == PUSH_HUB_UNAVAILABLE);
+    push_client_free(client);
+    push_config_free(config);
+}
+
+int main(int argc, char **argv) {
+    push_hub *hub;
+    push_client *client;
+    CHECK(argc == 3);
+    statuses();
+    client = reach(argv[1], &hub);
+    nulls(client);
+    names(client);
+    arguments(client);
+    sizes(client);
+    configurations(argv[2]);
+    no_hub(argv[2]);
+    OK(push_client_ping(client, 5000));
+    push_client_free(client);
+    push_hub_stop(hub);
+    return failures == 0 ? 0 : 1;
+}
