@@ -22,6 +22,12 @@ enum { PUSH_LOG_INFO = 3 };
 
 enum { PUSH_LOG_DEBUG = 4 };
 
+enum { PUSH_MESSAGE = 0 };
+
+enum { PUSH_GAP = 1 };
+
+enum { PUSH_CHANNEL_DELETED = 2 };
+
 enum { PUSH_POSITION_START = 0 };
 
 
@@ -44,6 +50,8 @@ typedef struct push_hub push_hub;
 typedef struct push_message push_message;
 
 typedef struct push_message_list push_message_list;
+
+typedef struct push_subscription push_subscription;
 
 typedef int push_status;
 
@@ -222,6 +230,8 @@ const push_message *push_message_list_borrow(const push_message_list *list, size
 
 void push_message_list_free(push_message_list *list);
 
+int push_message_type(const push_message *message);
+
 push_text push_message_channel(const push_message *message);
 
 push_bytes push_message_payload(const push_message *message);
@@ -233,6 +243,8 @@ push_text push_message_event(const push_message *message);
 push_text push_message_event_id(const push_message *message);
 
 uint64_t push_message_id(const push_message *message);
+
+void push_message_free(push_message *message);
 
 uint64_t push_message_position(const push_message *message);
 
@@ -259,3 +271,17 @@ push_status push_publish_many(const push_client *client,
 const char *push_status_text(push_status status);
 
 const char *push_last_error(void);
+
+push_status push_subscribe(const push_client *client,
+                           const push_text *channels,
+                           size_t count,
+                           uint64_t position,
+                           push_subscription **subscription_out);
+
+int push_subscription_fd(const push_subscription *subscription);
+
+push_status push_subscription_next(push_subscription *subscription, push_message **message_out);
+
+uint64_t push_subscription_position(const push_subscription *subscription);
+
+void push_subscription_free(push_subscription *subscription);

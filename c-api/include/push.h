@@ -89,6 +89,23 @@
 #define PUSH_LOG_DEBUG 4
 
 /**
+ * The type of what was published.
+ */
+#define PUSH_MESSAGE 0
+
+/**
+ * The type of a gap: messages before its position are missing, because they had expired, or the hub is another one. What follows
+ * is complete again. It has nothing but its position.
+ */
+#define PUSH_GAP 1
+
+/**
+ * The type of the end of a channel: it was deleted, and the subscription goes on without it. It has the channel, its position, and as
+ * payload what the subscribers are told.
+ */
+#define PUSH_CHANNEL_DELETED 2
+
+/**
  * The position before everything: all that is stored.
  */
 #define PUSH_POSITION_START 0
@@ -150,6 +167,12 @@ typedef struct push_message push_message;
  * A page of messages.
  */
 typedef struct push_message_list push_message_list;
+
+/**
+ * A subscription to channels: an attach of its own, so that calls of a client never wait for it. For one thread at a time. A forked
+ * child may only free it.
+ */
+typedef struct push_subscription push_subscription;
 
 /**
  * What a call comes back with: `PUSH_OK` or the number of what went wrong. A number is never reused.
@@ -740,6 +763,11 @@ const push_message *push_message_list_borrow(const push_message_list *list, size
 void push_message_list_free(push_message_list *list);
 
 /**
+ * `PUSH_MESSAGE`, `PUSH_GAP` or `PUSH_CHANNEL_DELETED`; -1 for NULL.
+ */
+int push_message_type(const push_message *message);
+
+/**
  * The name of its channel, valid until the message or its page is freed; empty for NULL.
  */
 push_text push_message_channel(const push_message *message);
@@ -768,6 +796,11 @@ push_text push_message_event_id(const push_message *message);
  * The channel's number of it, from 1; 0 for NULL.
  */
 uint64_t push_message_id(const push_message *message);
+
+/**
+ * Frees what `push_subscription_next()` gave; NULL is fine. Not for a message of a page.
+ */
+void push_message_free(push_message *message);
 
 /**
  * Its position; `PUSH_POSITION_START` for NULL. `PUSH_POSITION_TIME()` gives the second of its publication.
@@ -854,6 +887,54 @@ const char *push_status_text(push_status status);
  * A forked child has the text of the thread that forked it.
  */
 const char *push_last_error(void);
+
+/**
+ * Subscribes to channels at the hub of a client. Those that do not exist are created.
+ *
+ * `client`: says where the hub is; it may be freed before the subscription. `channels`: `count` names, at least 1 and at most
+ * `max_channels_per_subscription`, borrowed for the call. `position`: the position of the last message seen, `PUSH_POSITION_NOW` for what comes
+ * from now on, `PUSH_POSITION_START` for all that is stored. `subscription_out`: gets the subscription, to be freed with
+ * `push_subscription_free()`.
+ *
+ * Errors: `PUSH_NULL_ARGUMENT`; `PUSH_INVALID_NAME`; `PUSH_INVALID_ARGUMENT`; `PUSH_LIMIT_EXCEEDED`; `PUSH_HUB_UNAVAILABLE`; `PUSH_TIMEOUT`; `PUSH_INCOMPATIBLE`;
+ * `PUSH_FORKED`.
+ */
+push_status push_subscribe(const push_client *client,
+                           const push_text *channels,
+                           size_t count,
+                           uint64_t position,
+                           push_subscription **subscription_out);
+
+/**
+ * A descriptor that is readable as long as there may be a message, for `poll()`, `select()`, `epoll` and event loops. It is the same
+ * during the whole life of the subscription, also when the hub is another; nobody but the library reads it. When it is readable call
+ * `push_subscription_next()`. -1 for NULL.
+ */
+int push_subscription_fd(const push_subscription *subscription);
+
+/**
+ * What came next. Does not wait for messages; to find a hub again it waits at most `timeout`.
+ *
+ * `message_out`: gets a message, to be freed with `push_message_free()`, or NULL when there is none now: wait for the descriptor.
+ * `push_message_type()` tells a message from a gap and from the end of a channel.
+ *
+ * Errors: `PUSH_NULL_ARGUMENT`; `PUSH_FORKED`; `PUSH_HUB_UNAVAILABLE`, `PUSH_TIMEOUT`, `PUSH_LIMIT_EXCEEDED`, `PUSH_INCOMPATIBLE`: the hub is gone and no other one has taken
+ * the subscription so far. Keep it and wait for the descriptor, which is readable when it is time to call again; when a hub is there
+ * it goes on after the last message, and says what it misses as a gap.
+ */
+push_status push_subscription_next(push_subscription *subscription,
+                                   push_message **message_out);
+
+/**
+ * The position up to which `push_subscription_next()` has given everything: keep it, and `push_subscribe()` goes on from there.
+ * `PUSH_POSITION_START` for NULL.
+ */
+uint64_t push_subscription_position(const push_subscription *subscription);
+
+/**
+ * Ends a subscription and frees it; NULL is fine. Messages that it gave stay. In a forked child it goes on in the parent.
+ */
+void push_subscription_free(push_subscription *subscription);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -20,7 +20,7 @@ use crate::status::{Failure, guard, push_status};
 /// `timeout` for each call of another; a client for each thread spares that and costs a ring (`ring_size`) each. A forked child
 /// may go on using it: it attaches anew there and leaves the parent's ring alone.
 pub struct push_client {
-    pub(crate) way: Way,
+    way: Way,
     client: PerProcess<Client>,
 }
 
@@ -55,13 +55,19 @@ impl push_client {
         Ok(Self { way, client })
     }
 
-    /// Makes a call with the client of this process.
-    pub(crate) fn call<T>(&self, call: impl FnOnce(&mut Client) -> Result<T, Error>) -> Result<T, Failure> {
+    /// Where the hub is, unless it is in the parent.
+    pub(crate) fn way(&self) -> Result<&Way, Failure> {
         if matches!(self.way, Way::Embedded(_)) && !self.client.is_ours() {
             return Err(Failure::Forked(
                 "runs the hub, and a fork copies no threads: publish there, or run push-hub and let both attach to it",
             ));
         }
+        Ok(&self.way)
+    }
+
+    /// Makes a call with the client of this process.
+    pub(crate) fn call<T>(&self, call: impl FnOnce(&mut Client) -> Result<T, Error>) -> Result<T, Failure> {
+        self.way()?;
         Ok(self.client.with(|| self.way.client(), call)??)
     }
 }

@@ -26,6 +26,8 @@ pub mod position;
 #[allow(unsafe_code, reason = "C finds the functions by their names, and passes pointers")]
 pub mod publish;
 pub mod status;
+#[allow(unsafe_code, reason = "C finds the functions by their names, and passes pointers")]
+pub mod subscription;
 
 use std::ffi::{CStr, c_char};
 

@@ -1,7 +1,9 @@
 //! Messages that were published: read back from history, or received.
 
-use push_core::call::StoredMessage;
-use push_core::message::Kind;
+use std::ffi::c_int;
+
+use push_core::call::{Delivery, StoredMessage};
+use push_core::message::{Kind, Position};
 
 use crate::channel::check_limit;
 use crate::client::push_client;
@@ -9,10 +11,42 @@ use crate::handle::{self, push_bytes, push_text};
 use crate::position;
 use crate::status::{guard, push_status};
 
+/// The type of what was published.
+pub const PUSH_MESSAGE: c_int = 0;
+/// The type of a gap: messages before its position are missing, because they had expired, or the hub is another one. What follows
+/// is complete again. It has nothing but its position.
+pub const PUSH_GAP: c_int = 1;
+/// The type of the end of a channel: it was deleted, and the subscription goes on without it. It has the channel, its position, and as
+/// payload what the subscribers are told.
+pub const PUSH_CHANNEL_DELETED: c_int = 2;
+
 /// A message. Any thread may read one, a forked child too.
 pub struct push_message {
+    kind: c_int,
     channel: String,
     message: StoredMessage,
+}
+
+impl From<Delivery> for push_message {
+    fn from(delivery: Delivery) -> Self {
+        let of_the_hub = |position: Position, payload| StoredMessage {
+            id: 0,
+            position,
+            kind: Kind::Bytes,
+            event: None,
+            event_id: None,
+            payload,
+        };
+        match delivery {
+            Delivery::Message { channel, message } => Self { kind: PUSH_MESSAGE, channel, message },
+            Delivery::Gap(position) => {
+                Self { kind: PUSH_GAP, channel: String::new(), message: of_the_hub(position, Vec::new()) }
+            }
+            Delivery::Deleted { channel, text, position } => {
+                Self { kind: PUSH_CHANNEL_DELETED, channel, message: of_the_hub(position, text) }
+            }
+        }
+    }
 }
 
 /// A page of messages.
@@ -40,7 +74,8 @@ pub unsafe extern "C" fn push_history(
         };
         check_limit(limit)?;
         let page = client.call(|client| client.history(channel, position::position(after), limit))?;
-        let page = page.into_iter().map(|message| push_message { channel: channel.to_owned(), message });
+        let page =
+            page.into_iter().map(|message| push_message { kind: PUSH_MESSAGE, channel: channel.to_owned(), message });
         list_out.write(handle::give(push_message_list(page.collect())));
         Ok(())
     })
@@ -69,6 +104,13 @@ pub unsafe extern "C" fn push_message_list_free(list: *mut push_message_list) {
         unsafe { handle::free(list) };
         Ok(())
     });
+}
+
+/// `PUSH_MESSAGE`, `PUSH_GAP` or `PUSH_CHANNEL_DELETED`; -1 for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn push_message_type(message: *const push_message) -> c_int {
+    // SAFETY: `push.h` makes the caller promise a live message.
+    unsafe { handle::borrow("message", message) }.map_or(-1, |message| message.kind)
 }
 
 /// The name of its channel, valid until the message or its page is freed; empty for NULL.
@@ -115,6 +157,16 @@ pub unsafe extern "C" fn push_message_event_id(message: *const push_message) -> 
 pub unsafe extern "C" fn push_message_id(message: *const push_message) -> u64 {
     // SAFETY: `push.h` makes the caller promise a live message.
     unsafe { handle::borrow("message", message) }.map_or(0, |message| message.message.id)
+}
+
+/// Frees what `push_subscription_next()` gave; NULL is fine. Not for a message of a page.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn push_message_free(message: *mut push_message) {
+    guard(|| {
+        // SAFETY: `push.h` makes the caller promise that it came from `push_subscription_next` and was not freed.
+        unsafe { handle::free(message) };
+        Ok(())
+    });
 }
 
 /// Its position; `PUSH_POSITION_START` for NULL. `PUSH_POSITION_TIME()` gives the second of its publication.

@@ -49,6 +49,28 @@ fn every_error_with_sanitizers() {
 }
 
 #[test]
+fn subscriptions_with_sanitizers() {
+    run_both(&compile(&source("subscriptions.c"), "c11", Link::Sanitized, &[]), false);
+}
+
+#[test]
+fn subscriptions_in_cpp17_with_the_static_library() {
+    run_both(&compile(&source("subscriptions.c"), "c++17", Link::Static, &[]), false);
+}
+
+#[test]
+fn a_subscription_goes_on_with_the_next_hub() {
+    let hub = Hub::start();
+    let program = compile(&source("next_hub.c"), "c11", Link::Sanitized, &[]);
+    quiet(Command::new(&program).arg(hub.socket()));
+}
+
+#[test]
+fn log_lines_go_to_a_function() {
+    quiet(&mut Command::new(compile(&source("log.c"), "c11", Link::Sanitized, &[])));
+}
+
+#[test]
 fn threads_and_forks() {
     run_both(&compile(&source("shared.c"), "c11", Link::Shared, &[]), false);
 }
@@ -72,10 +94,12 @@ fn a_hub_that_is_killed_in_each_call() {
 #[test]
 fn nothing_leaks_under_valgrind() {
     let hub = Hub::start();
-    let program = compile(&source("api.c"), "c11", Link::Shared, &[]);
-    let mut valgrind = Command::new("valgrind");
-    valgrind.args(["--quiet", "--leak-check=full", "--show-leak-kinds=definite,indirect", "--error-exitcode=9"]);
-    quiet(valgrind.arg(program).arg(hub.socket()));
+    for name in ["api.c", "subscriptions.c"] {
+        let program = compile(&source(name), "c11", Link::Shared, &[]);
+        let mut valgrind = Command::new("valgrind");
+        valgrind.args(["--quiet", "--leak-check=full", "--show-leak-kinds=definite,indirect", "--error-exitcode=9"]);
+        quiet(valgrind.arg(program).arg(hub.socket()));
+    }
 }
 
 #[test]

@@ -23,7 +23,8 @@ static void nulls(const push_client *client) {
     push_channel_list *channels;
     push_message_list *messages;
     push_client *opened;
-    push_hub *hub;
+    push_subscription *subscription;
+    push_message *message;
     push_counters counters;
     push_config *config = push_config_new();
     char name[PUSH_NAME_SIZE];
@@ -77,13 +78,21 @@ static void nulls(const push_client *client) {
     IS_NULL(push_config_load(NULL, "/dev/null"), "config");
     IS_NULL(push_config_load(config, NULL), "file");
     IS_NULL(push_hub_start(NULL, NULL), "hub_out");
+    OK(push_log_to(NULL, NULL));
     IS_NULL(push_hub_counters(NULL, &counters), "hub");
     IS_NULL(push_hub_drain(NULL), "hub");
-    (void)hub;
+    IS_NULL(push_subscribe(NULL, &room, 1, PUSH_POSITION_NOW, &subscription), "client");
+    IS_NULL(push_subscribe(client, NULL, 1, PUSH_POSITION_NOW, &subscription), "channels");
+    IS_NULL(push_subscribe(client, &text, 1, PUSH_POSITION_NOW, &subscription), "channels");
+    IS_NULL(push_subscribe(client, &room, 1, PUSH_POSITION_NOW, NULL), "subscription_out");
+    IS_NULL(push_subscription_next(NULL, &message), "subscription");
     push_config_free(config);
 
     push_config_free(NULL);
     push_client_free(NULL);
+    push_subscription_free(NULL);
+    push_message_free(NULL);
+    CHECK(push_subscription_fd(NULL) == -1 && push_subscription_position(NULL) == 0 && push_message_type(NULL) == -1);
     push_channel_free(NULL);
     push_channel_list_free(NULL);
     push_message_list_free(NULL);
@@ -120,6 +129,13 @@ static void names(const push_client *client) {
     CHECK(push_clear_channel(client, push_str(""), NULL) == PUSH_INVALID_NAME);
     CHECK(push_delete_channel(client, push_str("a/b"), push_data(NULL, 0), NULL) == PUSH_INVALID_NAME);
     CHECK(push_create_channel(client, push_str("a/b"), NULL, NULL, 0) == PUSH_INVALID_NAME);
+    text = push_str("a/b");
+    {
+        push_subscription *subscription = NULL;
+        CHECK(push_subscribe(client, &text, 1, PUSH_POSITION_NOW, &subscription) == PUSH_INVALID_NAME);
+        CHECK(push_subscribe(client, NULL, 0, PUSH_POSITION_NOW, &subscription) == PUSH_INVALID_ARGUMENT && said("at least one"));
+        CHECK(subscription == NULL);
+    }
     OK(publish(client, push_str("after-the-errors")));
 }
 

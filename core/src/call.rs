@@ -29,6 +29,12 @@ pub enum Hello {
         /// `Config::hash` of its configuration.
         config_hash: u64,
     },
+    /// As [`Hello::Attach`], by a client that makes only the call to subscribe. Its ring goes with the hub: the client knows
+    /// where it was and subscribes anew.
+    Subscribe {
+        /// [`PROTOCOL`] of the client.
+        protocol: u16,
+    },
 }
 
 /// The answer to [`Hello::Attach`]. With it comes one descriptor, the bell, unless the client was refused.
@@ -111,6 +117,13 @@ pub enum Call<'a> {
         /// Messages on the page; a page also ends at [`MAX_PAGE`] bytes.
         limit: u32,
     },
+    /// Subscribe, once in the life of a client: [`Answer::Subscribed`], and from then on [`Answer::Delivered`] with the number 0.
+    Subscribe {
+        /// The names of the channels.
+        channels: Vec<&'a str>,
+        /// The position after which it begins; `None`: from now on.
+        after: Option<Position>,
+    },
 }
 
 /// Bytes of a batch, at most: payloads, names, and 64 for each message.
@@ -162,6 +175,33 @@ pub enum Answer {
     Channels(Vec<ChannelInfo>),
     /// To `History`.
     History(Vec<StoredMessage>),
+    /// To `Subscribe`: the position up to which it is complete with the first deliveries.
+    Subscribed(Position),
+    /// To nothing that was asked: what a subscription gets.
+    Delivered(Delivery),
+}
+
+/// What a subscription gets, in the order of positions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Delivery {
+    /// A message.
+    Message {
+        /// The name of its channel.
+        channel: String,
+        /// The message.
+        message: StoredMessage,
+    },
+    /// Messages are missing before this position.
+    Gap(Position),
+    /// A channel is gone, and the subscription does not have it any more.
+    Deleted {
+        /// Its name.
+        channel: String,
+        /// What its subscribers are told.
+        text: Vec<u8>,
+        /// Up to where the subscription is complete.
+        position: Position,
+    },
 }
 
 /// What a call comes back with.

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::net::{Shutdown, getsockname, shutdown};
+use rustix::io::{Errno, ioctl_fionbio};
+use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, getsockname, shutdown, socketpair};
 
 use crate::call::{Call, Outcome, Status};
 use crate::config::{Address, Config};
@@ -131,6 +132,20 @@ impl Embedded {
     pub fn status(&self) -> Result<Status, Error> {
         self.check()?;
         Ok(self.engine.status())
+    }
+
+    /// A line to one of the threads, for a client that subscribes.
+    pub(crate) fn connect(&self) -> Result<OwnedFd, Error> {
+        self.check()?;
+        let failed =
+            |errno: Errno| Error::HubUnavailable(format!("no line to the hub: {}", std::io::Error::from(errno)));
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).map_err(failed)?;
+        ioctl_fionbio(&theirs, true).map_err(failed)?;
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = || Error::HubUnavailable("the hub of this process has ended".to_owned());
+        running.as_ref().ok_or_else(ended)?.hub.adopt_client(theirs);
+        Ok(ours)
     }
 
     /// One call, in the caller's thread.

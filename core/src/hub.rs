@@ -159,6 +159,12 @@ impl Hub {
         self.engine.set_limits(limits(config));
     }
 
+    /// Serves a client of this process at the other end of the socket.
+    pub(crate) fn adopt_client(&self, socket: OwnedFd) {
+        // The numbers of descriptors spread clients over the threads well enough.
+        self.inboxes[socket.as_raw_fd() as usize % self.inboxes.len()].deal(socket, From::Client);
+    }
+
     /// Accepts no more, answers everyone who waits with a position, and ends within `drain_timeout`. Returns the head.
     pub fn drain(self) -> Position {
         let deadline = std::time::Instant::now() + self.config.drain_timeout;

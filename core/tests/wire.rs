@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use push_core::call::{Answer, Call, Hello, Outcome, PROTOCOL, Welcome};
 use push_core::client::{Client, Options};
 use push_core::error::Error;
+use push_core::ingress::feed::Feed;
 use push_core::ingress::rings::{self, Greeting};
 use push_core::message::{NewMessage, Position, Published};
 use push_core::shm::ring::{Consumer, Next, Producer};
@@ -154,7 +155,7 @@ async fn record(socket: OwnedFd, state: Arc<State>, slowness: Duration) {
         Ok(Greeting::Attach(client)) => {
             state.attached.fetch_add(1, SeqCst);
             let pid = client.peer().pid;
-            client.serve(LIMIT, |_, call| apply(pid, &state, slowness, call)).await;
+            client.serve(LIMIT, |_, call| apply(pid, &state, slowness, call), &Feed::default()).await;
             state.ended.fetch_add(1, SeqCst);
         }
         Ok(other) => panic!("nobody asks for {other:?}"),

@@ -33,13 +33,13 @@ impl Client {
             None => Link::new(self.options.ring_size)?,
         };
         if link.hub.is_none() {
-            let mut welcomed = welcomed(&link.memfd, &self.options, deadline);
+            let mut welcomed = self.welcomed(&link.memfd, deadline);
             // The keeper holds the listener: a hub that died with our connection is followed by another.
             for _ in 1..ATTEMPTS {
                 if !matches!(welcomed, Err(Unwelcome::Closed)) {
                     break;
                 }
-                welcomed = self::welcomed(&link.memfd, &self.options, deadline);
+                welcomed = self.welcomed(&link.memfd, deadline);
             }
             let welcomed = welcomed.map_err(|unwelcome| match unwelcome {
                 Unwelcome::Closed => {
@@ -62,6 +62,18 @@ impl Client {
             }
         }
         Ok(self.link.insert(link))
+    }
+
+    fn welcomed(&self, memfd: &OwnedFd, deadline: &mut Deadline) -> Result<Hub, Unwelcome> {
+        let hello = match self.subscribes {
+            true => Hello::Subscribe { protocol: PROTOCOL },
+            false => Hello::Attach { protocol: PROTOCOL },
+        };
+        #[cfg(feature = "hub")]
+        if let Some(hub) = &self.embedded {
+            return welcomed(memfd, hub.connect()?, &hello, deadline);
+        }
+        welcomed(memfd, connected(&self.options, deadline)?, &hello, deadline)
     }
 }
 
@@ -94,10 +106,9 @@ impl From<Error> for Unwelcome {
 }
 
 /// Shows the segment to the hub and waits for its word.
-fn welcomed(memfd: &OwnedFd, options: &Options, deadline: &mut Deadline) -> Result<Hub, Unwelcome> {
+fn welcomed(memfd: &OwnedFd, socket: OwnedFd, hello: &Hello, deadline: &mut Deadline) -> Result<Hub, Unwelcome> {
     let until = deadline.at();
-    let socket = connected(options, deadline)?;
-    let hello = postcard::to_stdvec(&Hello::Attach { protocol: PROTOCOL }).expect("plain data into a Vec");
+    let hello = postcard::to_stdvec(hello).expect("plain data into a Vec");
     let fds = [memfd.as_fd()];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);

@@ -5,12 +5,15 @@
 //! when the keeper is gone, too, it attaches again, with the same segment, whose unread calls are thereby replayed; after a fork the child leaves the segment to its parent and makes its own.
 
 mod attach;
+mod subscription;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 #[cfg(feature = "hub")]
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+pub use subscription::Subscription;
 
 use crate::call::{Answer, Call, MAX_BATCH, MAX_PAGE, Outcome, Status, StoredMessage};
 use crate::channel::{ChannelInfo, ChannelName, ChannelOptions, MAX_NAME};
@@ -53,6 +56,8 @@ pub struct Client {
     /// Of the last acknowledged call.
     number: u64,
     pause: Option<Pause>,
+    /// It makes no other call than that.
+    subscribes: bool,
     /// The encoded call.
     buffer: Vec<u8>,
     /// The hub, when it is in this process: then nothing else here is used.
@@ -136,6 +141,7 @@ impl Client {
             link: None,
             number: 0,
             pause: None,
+            subscribes: false,
             buffer: Vec::new(),
             #[cfg(feature = "hub")]
             embedded: None,
@@ -146,12 +152,13 @@ impl Client {
     #[cfg(feature = "hub")]
     #[must_use]
     pub fn embedded(hub: Arc<Embedded>) -> Self {
+        // For a subscription: its messages come from the threads of the hub.
         let options = Options {
             socket: PathBuf::new(),
             inherited: None,
-            timeout: Duration::ZERO,
-            backoff: Duration::ZERO,
-            ring_size: 0,
+            timeout: Duration::from_secs(1),
+            backoff: LONGEST_PAUSE,
+            ring_size: 256 << 10,
         };
         Self { embedded: Some(hub), ..Self::new(options) }
     }
@@ -567,7 +574,7 @@ impl Link {
         }
     }
 
-    /// Reads all replies there are and gives the one with this number. Others are answers to calls that timed out.
+    /// Reads the replies up to the one with this number, or all. Others are answers to calls that timed out.
     fn drain_replies(&mut self, number: u64) -> Result<Option<Outcome>, Stop> {
         let mut wanted = None;
         loop {
@@ -582,6 +589,10 @@ impl Link {
                 }
             }
             self.replies.release();
+            // What follows an answer is what a subscription gets.
+            if wanted.is_some() {
+                break;
+            }
         }
         // The hub reads no requests while it has no room for its replies.
         if self.replies.producer_waits(true)

@@ -23,12 +23,14 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::yield_now;
 
+use crate::call::Call;
 use crate::channel::{ChannelId, ThreadId};
 use crate::config::Config;
 use crate::control::Control;
 use crate::fanout::{Key, Mailbox, Places, Seating};
 use crate::ingress::answer;
-use crate::ingress::rings::{self, Attachment, Greeting};
+use crate::ingress::feed::{Feed, Feeds};
+use crate::ingress::rings::{self, Attachment, Greeting, Origin};
 use crate::message::Position;
 use crate::metrics::Counters;
 use crate::readiness::watch;
@@ -111,6 +113,8 @@ pub(crate) struct HttpThread {
     control: Option<Arc<Control>>,
     connections: Connections,
     seating: Seating,
+    /// Of attached programs, whose tasks share them.
+    feeds: Rc<Feeds>,
     deadlines: Deadlines,
     now: Tick,
     reading: Rc<RefCell<Reading>>,
@@ -132,6 +136,7 @@ impl HttpThread {
         inbox: Arc<Inbox>,
         control: Option<Arc<Control>>,
     ) -> std::io::Result<Self> {
+        let feeds = Rc::new(Feeds::new(id, engine.clone(), config.clone()));
         Ok(Self {
             id,
             engine,
@@ -140,6 +145,7 @@ impl HttpThread {
             control,
             connections: Connections::new()?,
             seating: Seating::default(),
+            feeds,
             deadlines: Deadlines::new(),
             now: 0,
             reading: Rc::default(),
@@ -227,13 +233,15 @@ impl HttpThread {
     fn adopt(&mut self) {
         for client in std::mem::take(&mut *self.inbox.attached.lock().expect("pushing to a list does not panic")) {
             let (engine, config, control) = (self.engine.clone(), self.config.clone(), self.control.clone());
-            tokio::task::spawn_local(serve_attached(client, engine, config, control, self.inbox.clone()));
+            let feeds = self.feeds.clone();
+            tokio::task::spawn_local(serve_attached(client, engine, config, control, self.inbox.clone(), feeds));
         }
         let accepted = std::mem::take(&mut *self.inbox.accepted.lock().expect("pushing to a list does not panic"));
         for (socket, from) in accepted {
             if from == From::Client {
                 let (engine, config, control) = (self.engine.clone(), self.config.clone(), self.control.clone());
-                tokio::task::spawn_local(serve_client(socket, engine, config, control, self.inbox.clone()));
+                let feeds = self.feeds.clone();
+                tokio::task::spawn_local(serve_client(socket, engine, config, control, self.inbox.clone(), feeds));
             } else if let Ok(key) = self.connections.insert(socket, from == From::Public) {
                 self.set_deadline(key, Some(self.config.header_timeout));
                 if self.draining {
@@ -403,12 +411,17 @@ impl HttpThread {
                     );
                     self.counters().delivered(answered);
                     self.stream_to_all(channel, &item);
+                    let fed = self.feeds.message(channel, message);
+                    self.counters().delivered(fed);
                 }
                 Event::Lost(channel) => {
                     self.polls_from_log(channel);
                     self.streams_from_log(channel);
+                    self.feeds.lost(channel);
                 }
-                Event::Deleted(Deletion { channel, name, text, position }) => {
+                Event::Deleted(deletion) => {
+                    self.feeds.deleted(&deletion);
+                    let Deletion { channel, name, text, position } = deletion;
                     let item = Item::deleted(&name, &text, position);
                     self.answer_all(
                         channel,
@@ -675,6 +688,7 @@ async fn serve_client(
     config: Arc<Config>,
     control: Option<Arc<Control>>,
     inbox: Arc<Inbox>,
+    feeds: Rc<Feeds>,
 ) {
     let keep = async |client, kept: [BorrowedFd<'_>; 3]| {
         if let Some(control) = &control
@@ -684,7 +698,7 @@ async fn serve_client(
         }
     };
     match rings::greet(socket, keep).await {
-        Ok(Greeting::Attach(client)) => serve_attached(*client, engine, config, control, inbox).await,
+        Ok(Greeting::Attach(client)) => serve_attached(*client, engine, config, control, inbox, feeds).await,
         Ok(Greeting::Lease { socket, protocol, build, config_hash }) => {
             let Some(control) = control else { return };
             if let Err(error) = control.grant(socket.as_fd(), (protocol, &build, config_hash)) {
@@ -702,11 +716,18 @@ async fn serve_attached(
     config: Arc<Config>,
     control: Option<Arc<Control>>,
     inbox: Arc<Inbox>,
+    feeds: Rc<Feeds>,
 ) {
     let counters = &inbox.mailbox.counters;
     counters.attached();
     let (number, longest) = (client.client(), config.max_channel_id_length);
-    client.serve(config.max_message_size, |origin, call| answer(&engine, longest, Some(origin), call)).await;
+    let feed = Rc::<Feed>::default();
+    let engine = |origin: Origin<'_>, call: Call<'_>| match call {
+        Call::Subscribe { channels, after } => feeds.subscribe(&feed, &channels, after),
+        call => answer(&engine, longest, Some(origin), call),
+    };
+    client.serve(config.max_message_size, engine, &feed).await;
+    feeds.leave(&feed);
     counters.detached();
     if let Some(control) = control
         && let Err(error) = control.forget(number).await

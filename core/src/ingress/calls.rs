@@ -31,6 +31,9 @@ pub(crate) fn answer(engine: &Sequencer, longest: usize, origin: Option<Origin<'
         Call::Channels { prefix, after, limit } => {
             Answer::Channels(engine.list_channels(prefix, after, limit as usize))
         }
+        Call::Subscribe { .. } => {
+            return Err(Error::InvalidArgument("a subscription needs an attach of its own".to_owned()));
+        }
         Call::History { channel, after, limit } => {
             Answer::History(engine.history(&name(channel)?, after, limit as usize))
         }

@@ -1,6 +1,7 @@
 //! A message comes in.
 
 mod calls;
+pub mod feed;
 mod format;
 pub(crate) mod http;
 pub mod rings;

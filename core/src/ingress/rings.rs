@@ -4,22 +4,25 @@
 //! requests, and it leaves the thread to others after a bounded number of frames. What the client writes is input from a
 //! stranger; a client that writes nonsense is dropped, and the log says so.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{
     self, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    Shutdown,
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tracing::{debug, warn};
 
-use crate::call::{Call, Hello, MAX_BATCH, Outcome, PROTOCOL, Request, Welcome};
+use super::feed::Feed;
+use crate::call::{Answer, Call, Hello, MAX_BATCH, Outcome, PROTOCOL, Request, Welcome};
 use crate::channel::MAX_NAME;
 use crate::control::Kept;
 use crate::error::Error;
@@ -112,14 +115,18 @@ pub async fn greet(socket: OwnedFd, keep: impl AsyncFnOnce(u64, [BorrowedFd<'_>;
     let socket = watch(socket, Interest::READABLE)?;
     let first = tokio::time::timeout(HELLO, first_datagram(&socket));
     let (hello, descriptors) = first.await.map_err(|_| Rejected::Silent)??;
-    match postcard::from_bytes(&hello).map_err(|_| Rejected::Undecodable)? {
+    let hello = postcard::from_bytes(&hello).map_err(|_| Rejected::Undecodable)?;
+    let kept = matches!(hello, Hello::Attach { .. });
+    match hello {
         Hello::Lease { protocol, build, config_hash } => {
             Ok(Greeting::Lease { socket: socket.into_inner(), protocol, build, config_hash })
         }
-        Hello::Attach { protocol } => match attach(protocol, descriptors) {
+        Hello::Attach { protocol } | Hello::Subscribe { protocol } => match attach(protocol, descriptors) {
             Ok((memfd, calls)) => {
                 let bell = doorbell::bell()?;
-                keep(calls.client, [memfd.as_fd(), bell.as_fd(), socket.as_fd()]).await;
+                if kept {
+                    keep(calls.client, [memfd.as_fd(), bell.as_fd(), socket.as_fd()]).await;
+                }
                 let welcome = Welcome { protocol: PROTOCOL, refusal: None };
                 send_welcome(socket.as_fd(), &welcome, Some(bell.as_fd()))?;
                 let peer = peer(socket.as_fd())?;
@@ -305,14 +312,19 @@ impl Attachment {
     }
 
     /// Carries its calls to `engine` until it is gone or misbehaves. Publications above `max_message_size` bytes are refused
-    /// here, those above [`MAX_BATCH`] without being kept.
-    pub async fn serve(self, max_message_size: u64, mut engine: impl FnMut(Origin<'_>, Call<'_>) -> Outcome) {
+    /// here, those above [`MAX_BATCH`] without being kept. What `feed` has goes to the client as it has room.
+    pub async fn serve(
+        self,
+        max_message_size: u64,
+        mut engine: impl FnMut(Origin<'_>, Call<'_>) -> Outcome,
+        feed: &Feed,
+    ) {
         let Self { calls, bell, socket, peer } = self;
         let Peer { pid, uid } = peer;
         debug!(pid, uid, "client attached");
         let lines = (|| Ok((watch(bell, Interest::READABLE)?, watch(socket, Interest::READABLE)?)))();
         let served = match lines {
-            Ok((bell, socket)) => Served { calls, bell, socket, peer }.work(max_message_size, &mut engine).await,
+            Ok((bell, socket)) => Served { calls, bell, socket, peer }.work(max_message_size, &mut engine, feed).await,
             Err(error) => Err(Misuse::Unwatched(error)),
         };
         match served {
@@ -417,6 +429,18 @@ impl Calls {
         }
     }
 
+    /// Writes what the client has subscribed to, as far as there is room.
+    fn deliver(&mut self, socket: BorrowedFd<'_>, feed: &Feed) -> Result<Progressed, Misuse> {
+        for _ in 0..BATCH {
+            if !self.push_reply(socket)? {
+                return Ok(Progressed::Blocked);
+            }
+            let Some(delivery) = feed.next() else { return Ok(Progressed::Idle) };
+            self.answer(socket, 0, Ok(Answer::Delivered(delivery)))?;
+        }
+        Ok(Progressed::More)
+    }
+
     fn answer(&mut self, socket: BorrowedFd<'_>, number: u64, outcome: Outcome) -> Result<(), Misuse> {
         let mut bytes = std::mem::take(&mut self.reply.bytes);
         bytes.clear();
@@ -461,22 +485,31 @@ struct Served {
     peer: Peer,
 }
 
+impl Drop for Served {
+    fn drop(&mut self) {
+        // A client in this process may have been forked: the child's duplicates would keep the line open.
+        let _ = net::shutdown(&self.socket, Shutdown::Both);
+    }
+}
+
 impl Served {
     async fn work(
         &mut self,
         limit: u64,
         engine: &mut impl FnMut(Origin<'_>, Call<'_>) -> Outcome,
+        feed: &Feed,
     ) -> Result<(), Misuse> {
         loop {
-            match self.calls.batch(self.socket.as_fd(), limit, self.peer, engine)? {
-                Progressed::More => {
-                    tokio::task::yield_now().await;
-                    continue;
-                }
-                Progressed::Idle if !self.calls.requests.want_data()? => continue,
-                Progressed::Idle | Progressed::Blocked => {}
+            let called = self.calls.batch(self.socket.as_fd(), limit, self.peer, engine)?;
+            let delivered = self.calls.deliver(self.socket.as_fd(), feed)?;
+            if called == Progressed::More || delivered == Progressed::More {
+                tokio::task::yield_now().await;
+                continue;
             }
-            match self.hear().await {
+            if called == Progressed::Idle && !self.calls.requests.want_data()? {
+                continue;
+            }
+            match self.hear(feed).await {
                 Heard::Bell => {}
                 Heard::Datagram => return Err(Misuse::Datagram),
                 Heard::Gone => return self.rest(limit, engine).await,
@@ -503,9 +536,13 @@ impl Served {
         Ok(())
     }
 
-    /// Waits for the bell or for the end of the client.
-    async fn hear(&mut self) -> Heard {
+    /// Waits for the bell, for something to deliver, or for the end of the client.
+    async fn hear(&mut self, feed: &Feed) -> Heard {
+        let mut stirred = pin!(feed.stirred());
         poll_fn(|cx| {
+            if stirred.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Heard::Bell);
+            }
             // The counter of the bell is never read: each ring is an edge of its own.
             match self.bell.poll_read_ready(cx) {
                 Poll::Ready(Ok(mut ready)) => {

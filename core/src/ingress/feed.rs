@@ -1,0 +1,251 @@
+//! Subscriptions of attached programs.
+//!
+//! One [`Feed`] per client, filled by its HTTP thread as messages come, emptied by the task that serves the client's ring as
+//! far as there is room. A program that does not read falls behind: beyond `client_buffer` nothing is kept for it, and what it
+//! has not got is read from the log when it reads on, or is a gap.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use crate::call::{Answer, Delivery, Outcome, StoredMessage};
+use crate::channel::{ChannelId, ChannelName, ThreadId};
+use crate::config::Config;
+use crate::error::{Error, Limit};
+use crate::message::{Message, Position};
+use crate::sequencer::{Deletion, Refusal, Resume, Seat, Seats, Sequencer, Subscribe, Wanted};
+
+/// What a program is to get; nothing before it has subscribed.
+#[derive(Default)]
+pub struct Feed {
+    state: RefCell<State>,
+    stirred: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// `None` before the subscription.
+    engine: Option<Arc<Sequencer>>,
+    seats: Seats,
+    queue: VecDeque<Queued>,
+    /// Of the payloads in the queue.
+    bytes: usize,
+    limit: usize,
+    /// The queue and what was sent are complete up to here.
+    position: Position,
+    /// What comes after `position` is to be read from the log.
+    behind: bool,
+}
+
+enum Queued {
+    Message(Rc<Message>),
+    Gap(Position),
+    Deleted(Deletion),
+}
+
+impl Feed {
+    /// What the program gets next.
+    pub(crate) fn next(&self) -> Option<Delivery> {
+        let mut state = self.state.borrow_mut();
+        if state.queue.is_empty() && state.behind {
+            let engine = state.engine.clone()?;
+            let batch = engine.read_on(&state.seats, state.position, state.limit);
+            state.take_in(batch.messages, batch.gap, batch.position, batch.more);
+        }
+        let next = state.queue.pop_front()?;
+        Some(match next {
+            Queued::Message(message) => {
+                state.bytes -= message.payload.len();
+                delivery(Rc::unwrap_or_clone(message))
+            }
+            Queued::Gap(position) => Delivery::Gap(position),
+            Queued::Deleted(deletion) => Delivery::Deleted {
+                channel: deletion.name.to_string(),
+                text: deletion.text.to_vec(),
+                position: deletion.position,
+            },
+        })
+    }
+
+    /// Waits until there may be something.
+    pub(crate) async fn stirred(&self) {
+        self.stirred.notified().await;
+    }
+
+    fn put(&self, message: &Rc<Message>) {
+        let mut state = self.state.borrow_mut();
+        if state.behind || state.position >= message.position {
+            return;
+        }
+        if !state.queue.is_empty() && state.bytes + message.payload.len() > state.limit {
+            state.behind = true;
+        } else {
+            state.position = message.position;
+            state.bytes += message.payload.len();
+            state.queue.push_back(Queued::Message(message.clone()));
+        }
+        self.stirred.notify_one();
+    }
+
+    /// The log knows what is missing.
+    fn fall_behind(&self) {
+        self.state.borrow_mut().behind = true;
+        self.stirred.notify_one();
+    }
+
+    fn put_deletion(&self, deletion: &Deletion) {
+        let mut state = self.state.borrow_mut();
+        state.seats.retain(|seat| *seat != deletion.channel);
+        if !state.behind {
+            state.position = state.position.max(deletion.position);
+        }
+        // Who resumes from there has got what is in the queue, and the rest is in the log.
+        let position = state.position;
+        state.queue.push_back(Queued::Deleted(Deletion { position, ..deletion.clone() }));
+        self.stirred.notify_one();
+    }
+}
+
+impl fmt::Debug for Feed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Feed").finish_non_exhaustive()
+    }
+}
+
+impl State {
+    fn take_in(&mut self, messages: Vec<Message>, gap: bool, position: Position, more: bool) {
+        if gap {
+            // Before the first message, so that who resumes from there loses none.
+            let first = messages.first().map(|first| Position { tag: first.position.tag - 1, ..first.position });
+            self.queue.push_back(Queued::Gap(first.unwrap_or(position)));
+        }
+        self.bytes += messages.iter().map(|message| message.payload.len()).sum::<usize>();
+        self.queue.extend(messages.into_iter().map(|message| Queued::Message(Rc::new(message))));
+        self.position = position;
+        self.behind = more;
+    }
+}
+
+fn delivery(message: Message) -> Delivery {
+    Delivery::Message {
+        channel: message.channel.to_string(),
+        message: StoredMessage {
+            id: message.id,
+            position: message.position,
+            kind: message.kind,
+            event: message.event.map(Into::into),
+            event_id: message.event_id.map(Into::into),
+            payload: message.payload.into(),
+        },
+    }
+}
+
+/// The feeds of one HTTP thread by channel. Programs that subscribe are few, so leaving is a search.
+pub(crate) struct Feeds {
+    thread: ThreadId,
+    engine: Arc<Sequencer>,
+    config: Arc<Config>,
+    by_channel: RefCell<HashMap<ChannelId, Vec<Rc<Feed>>>>,
+}
+
+impl Feeds {
+    pub(crate) fn new(thread: ThreadId, engine: Arc<Sequencer>, config: Arc<Config>) -> Self {
+        Self { thread, engine, config, by_channel: RefCell::default() }
+    }
+
+    /// Takes seats for the feed. A program may do what the backend may: no channel is closed to it.
+    pub(crate) fn subscribe(&self, feed: &Rc<Feed>, channels: &[&str], after: Option<Position>) -> Outcome {
+        if feed.state.borrow().engine.is_some() {
+            return Err(Error::InvalidArgument(
+                "this client has subscribed: a subscription is for its life".to_owned(),
+            ));
+        }
+        let mut wanted: Vec<Wanted> = Vec::with_capacity(channels.len());
+        for channel in channels {
+            let name = ChannelName::new(channel.as_bytes(), self.config.max_channel_id_length)?;
+            if !wanted.iter().any(|other| other.name == name) {
+                wanted.push(Wanted { name, backlog: 0 });
+            }
+        }
+        if wanted.is_empty() {
+            return Err(Error::InvalidArgument("a subscription needs at least one channel".to_owned()));
+        }
+        if let Some(most) = self.config.max_channels_per_subscription
+            && wanted.len() as u64 > u64::from(most)
+        {
+            return Err(Limit::ChannelsPerSubscription(most).into());
+        }
+        let subscribe = Subscribe {
+            channels: &wanted,
+            after,
+            event_id: None,
+            authorized_only: false,
+            most_wildcards: None,
+            to_events: true,
+            seat: Seat::Always(self.config.client_buffer as usize),
+        };
+        let (batch, seats) = match self.engine.resume_or_wait(self.thread, subscribe) {
+            Ok(Resume::Seated(batch, seats)) => (batch, seats),
+            Ok(Resume::Now(_)) => unreachable!("it asks to be seated whatever it missed"),
+            Err(Refusal::Limit(limit)) => return Err(limit.into()),
+            Err(Refusal::Unauthorized | Refusal::Wildcards | Refusal::Events) => {
+                return Err(Error::AccessDenied("the channels are not open to subscriptions".to_owned()));
+            }
+        };
+        let mut by_channel = self.by_channel.borrow_mut();
+        for seat in &seats {
+            by_channel.entry(*seat).or_default().push(feed.clone());
+        }
+        let position = batch.position;
+        let mut state = feed.state.borrow_mut();
+        state.engine = Some(self.engine.clone());
+        state.limit = self.config.client_buffer as usize;
+        state.seats = seats;
+        state.take_in(batch.messages, batch.gap, batch.position, batch.more);
+        Ok(Answer::Subscribed(position))
+    }
+
+    /// The client is gone.
+    pub(crate) fn leave(&self, feed: &Rc<Feed>) {
+        let seats = std::mem::take(&mut feed.state.borrow_mut().seats);
+        if seats.is_empty() {
+            return;
+        }
+        let mut by_channel = self.by_channel.borrow_mut();
+        for seat in &seats {
+            if let Some(feeds) = by_channel.get_mut(seat) {
+                feeds.retain(|other| !Rc::ptr_eq(other, feed));
+                if feeds.is_empty() {
+                    by_channel.remove(seat);
+                }
+            }
+        }
+        self.engine.unseat(self.thread, [seats]);
+    }
+
+    /// Gives the message to the feeds of the channel, and says how many there are.
+    pub(crate) fn message(&self, channel: ChannelId, message: Message) -> usize {
+        let by_channel = self.by_channel.borrow();
+        let Some(feeds) = by_channel.get(&channel) else { return 0 };
+        let message = Rc::new(message);
+        feeds.iter().for_each(|feed| feed.put(&message));
+        feeds.len()
+    }
+
+    /// A message of the channel is missing.
+    pub(crate) fn lost(&self, channel: ChannelId) {
+        if let Some(feeds) = self.by_channel.borrow().get(&channel) {
+            feeds.iter().for_each(|feed| feed.fall_behind());
+        }
+    }
+
+    /// The channel is gone.
+    pub(crate) fn deleted(&self, deletion: &Deletion) {
+        let feeds = self.by_channel.borrow_mut().remove(&deletion.channel);
+        feeds.into_iter().flatten().for_each(|feed| feed.put_deletion(deletion));
+    }
+}
