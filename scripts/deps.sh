@@ -48,6 +48,9 @@ look() {
             have phpunit || missing+=("phpunit: runs php-tests")
             have chromium || missing+=("chromium: the browser test")
             have chromedriver || missing+=("chromium-driver: the browser test")
+            have pkg-config || missing+=("pkg-config: the manual of the C library is tried")
+            [ -e /usr/include/fcgiapp.h ] || missing+=("libfcgi-dev: an example of the C library")
+            have spawn-fcgi || missing+=("spawn-fcgi: starts that example")
             have valgrind || missing+=("valgrind: looks for leaks of the C library")
             ;;
         *) fail "usage: deps.sh ask|install run|test" ;;

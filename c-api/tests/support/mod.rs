@@ -56,8 +56,7 @@ pub fn compile(source: &Path, standard: &str, link: Link, more: &[&str]) -> Path
     let (compiler, language) = if standard.starts_with("c++") { ("c++", "c++") } else { ("cc", "c") };
     let name = source.file_stem().expect("a file").to_string_lossy();
     let kind = ["shared", "static", "sanitized"][link as usize];
-    let program =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{standard}-{kind}-{}", std::process::id()));
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{standard}-{kind}"));
     let mut compile = Command::new(compiler);
     compile.args(["-g", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-x", language]).arg(format!("-std={standard}"));
     compile.arg("-I").arg(root().join("include")).arg(source).arg("-o").arg(&program);
