@@ -4,6 +4,7 @@
 # make test           all tests
 # make lint           formatting and lints
 # make bench          push-hub beside nginx + nchan, and publishing from PHP beside curl
+# make bench-c        publishing from C, beside hiredis and redis-server
 # make deps-run       installs the packages that `make run` needs; make deps-test those that the tests need, too
 #
 # PHP_VERSION=8.3 chooses between installed versions, PORT=8080 is the port of the example.
@@ -14,7 +15,7 @@ tools = . scripts/toolchain.sh; require_rust
 
 export PREFIX DESTDIR
 
-.PHONY: run build install uninstall test test-rust test-php test-phpt lint bench deps-run deps-test
+.PHONY: run build install uninstall test test-rust test-php test-phpt lint bench bench-c deps-run deps-test
 
 run:
 	@exec scripts/run.sh
@@ -29,7 +30,7 @@ install uninstall:
 test: test-rust test-phpt test-php
 
 test-rust:
-	@$(tools); scripts/deps.sh ask run
+	@$(tools); scripts/deps.sh ask run; scripts/deps.sh ask test
 	cargo test --locked
 	@echo 'The model of the ring, every interleaving (loom):'
 	RUSTFLAGS='--cfg loom' cargo test --locked --release --target-dir target/loom \
@@ -56,6 +57,11 @@ bench:
 	@$(tools); scripts/deps.sh ask run
 	cargo build --locked --release --workspace
 	exec "$$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release/push-bench" compare
+
+bench-c:
+	@$(tools)
+	cargo build --locked --release --package push-core --package push-c-api --package push-bench
+	exec "$$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release/push-bench" c
 
 deps-run:
 	@scripts/deps.sh install run

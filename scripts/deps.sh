@@ -45,6 +45,8 @@ look() {
             php_has dom || missing+=("$prefix-xml: needed by PHPUnit")
             php_has mbstring || missing+=("$prefix-mbstring: needed by PHPUnit")
             php_has curl || missing+=("$prefix-curl: the tests speak HTTP")
+            php_has FFI || "$PHP" -n -d extension=ffi -r 'exit(extension_loaded("FFI") ? 0 : 1);' \
+                || missing+=("$prefix-common: PHP's FFI calls the C library")
             have phpunit || missing+=("phpunit: runs php-tests")
             have chromium || missing+=("chromium: the browser test")
             have chromedriver || missing+=("chromium-driver: the browser test")
