@@ -305,11 +305,11 @@ fn batch_table(calls: &[php::Figures]) -> String {
     table
 }
 
-fn mark(met: bool) -> &'static str {
+pub(crate) fn mark(met: bool) -> &'static str {
     if met { "met" } else { "missed" }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     match values.len() {
         0 => f64::NAN,
@@ -333,7 +333,7 @@ fn number(value: f64, decimals: usize) -> String {
 }
 
 /// A file that the build puts beside this program.
-fn built(name: &str) -> Result<PathBuf> {
+pub(crate) fn built(name: &str) -> Result<PathBuf> {
     let path = std::env::current_exe()?.parent().unwrap_or(Path::new("")).join(name);
     if path.exists() {
         Ok(path)

@@ -1,12 +1,13 @@
 //! Measures the hub beside nchan: memory per waiting subscriber of each transport, CPU per delivery, CPU per publication,
 //! and publishing from PHP. The files follow a figure: `message`, `request` and `response` are what is said and heard, `pool`
 //! holds the connections, `audience` and `scenario` load a server, `procfs` reads what that cost it, `server` starts one,
-//! `php` runs the scripts in `bench/php`, `client` calls as they do without PHP, `awake` makes their times comparable, and
-//! `compare` interleaves it all and prints the tables.
+//! `php` runs the scripts in `bench/php`, `client` calls as they do without PHP, `c` runs the program in `bench/c`, `awake`
+//! makes their times comparable, and `compare` interleaves it all and prints the tables.
 #![deny(unsafe_code)]
 
 mod audience;
 mod awake;
+mod c;
 mod client;
 mod compare;
 mod message;
@@ -26,12 +27,13 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 /// Nothing here is caught on the way: a figure from a run that failed is no figure.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-const USAGE: &str = "usage: push-bench compare [--repetitions N (3)]
+const USAGE: &str = "usage: push-bench compare|c [--repetitions N (3)]
        push-bench idle|idle-streaming|idle-eventsource|idle-websocket|fanout|publish
                   --subscribe ADDRESS --publish ADDRESS --pid PID
 
 compare   starts nchan and push-hub in turn, one at a time, and prints the tables of medians; the binaries push-hub and
           libphp_push.so are taken from the directory of push-bench itself (cargo build --release --workspace)
+c         publishing from C beside hiredis and redis-server; libpush.a is taken from the same directory
 others    load a server that is already running with GET /lp/<channel>, /stream/, /ev/ or /ws/ and POST /pub?id=<channel>,
           and print one JSON line";
 
@@ -60,8 +62,11 @@ fn run(mut arguments: impl Iterator<Item = String>) -> Result<ExitCode> {
         }
     }
     raise_descriptor_limit()?;
-    if command == "compare" {
-        return compare::compare(repetitions.map_or(3, NonZero::get));
+    let repetitions = repetitions.map_or(3, NonZero::get);
+    match command.as_str() {
+        "compare" => return compare::compare(repetitions),
+        "c" => return c::compare(repetitions),
+        _ => {}
     }
     let scenario = command.parse::<scenario::Scenario>().map_err(|()| format!("{command} is unknown\n{USAGE}"))?;
     let (Some(subscribe), Some(publish), Some(pid)) = (subscribe, publish, pid) else { return Err(USAGE.into()) };
