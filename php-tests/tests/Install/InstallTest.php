@@ -78,6 +78,7 @@ final class InstallTest extends TestCase
         $expected = [
             "$prefix/sbin/push-hub", $extension, "$prefix/lib/libpush.so", "$prefix/lib/libpush.so.0",
             "$prefix/lib/libpush.so." . phpversion('push'), "$prefix/lib/libpush.a", "$prefix/include/push.h",
+            "$prefix/include/push.ffi.h",
             "$prefix/lib/pkgconfig/push.pc", "$prefix/lib/sysusers.d/push.conf", "$prefix/lib/tmpfiles.d/push.conf",
             "$prefix/lib/systemd/system/push-hub.service", "$prefix/lib/systemd/system/push-hub.socket",
             "$prefix/lib/systemd/system/push-hub-fpm.socket", '/etc/push.toml',
