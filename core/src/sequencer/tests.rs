@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
+use super::reading::{ANSWER, EVENT_IDS};
 use super::*;
 use crate::journal;
 
