@@ -124,6 +124,101 @@ pub enum Call<'a> {
         /// The position after which it begins; `None`: from now on.
         after: Option<Position>,
     },
+    /// Who is online.
+    Presence(#[serde(borrow)] PresenceCall<'a>),
+    /// Sign a token; [`Answer::Token`].
+    Token {
+        /// Names of channels, or `prefix*`.
+        channels: Vec<&'a str>,
+        /// Whose connections it makes.
+        user: Option<&'a str>,
+        /// Seconds that it is valid.
+        ttl: u32,
+        /// What presence tells about the user: a JSON object; empty: none.
+        info: &'a [u8],
+        /// Its holder may publish to these channels.
+        publish: bool,
+    },
+    /// Close connections; [`Answer::Count`]. One of the two is given.
+    Disconnect {
+        /// Those of this user.
+        user: Option<&'a str>,
+        /// Those that are subscribed to this channel.
+        channel: Option<&'a str>,
+        /// What they are told.
+        reason: &'a str,
+        /// Tokens of now open nothing any more until they end: that of the user, for the channel, or both.
+        revoke: bool,
+    },
+}
+
+/// A call about who is online: in a channel, or on the whole site where `channel` is `None`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PresenceCall<'a> {
+    /// The user is online for `ttl` seconds, and as long as a connection lives; [`Answer::Changed`].
+    Online {
+        /// The user.
+        user: &'a str,
+        /// Where.
+        channel: Option<&'a str>,
+        /// A JSON object; empty: what was said before stays.
+        info: &'a [u8],
+        /// Seconds; `None`: `presence_ttl`.
+        ttl: Option<u32>,
+    },
+    /// The user is offline at once, whatever connections there are; [`Answer::Changed`].
+    Offline {
+        /// The user.
+        user: &'a str,
+        /// Where.
+        channel: Option<&'a str>,
+    },
+    /// Which of these are online; [`Answer::Names`], in their order.
+    Among {
+        /// Users.
+        users: Vec<&'a str>,
+        /// Where.
+        channel: Option<&'a str>,
+    },
+    /// One member; [`Answer::Member`].
+    Get {
+        /// The user.
+        user: &'a str,
+        /// Where.
+        channel: Option<&'a str>,
+    },
+    /// A page of the members in the order of their names; [`Answer::Members`].
+    Members {
+        /// Where.
+        channel: Option<&'a str>,
+        /// The user after whom the page begins; empty: the first page.
+        after: &'a str,
+        /// Members on the page; a page also ends at [`MAX_PAGE`] bytes.
+        limit: u32,
+    },
+    /// How many there are; [`Answer::Count`].
+    Count {
+        /// Where.
+        channel: Option<&'a str>,
+    },
+    /// In which channels the user is; [`Answer::Names`], in their order.
+    Channels {
+        /// The user.
+        user: &'a str,
+    },
+}
+
+/// A user who is online.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Who.
+    pub user: String,
+    /// What is told about the user: a JSON object.
+    pub info: String,
+    /// Connections open now; 0 while only a lease or the grace holds.
+    pub connections: u32,
+    /// Unix time of the join, in seconds.
+    pub since: u64,
 }
 
 /// Bytes of a batch, at most: payloads, names, and 64 for each message.
@@ -179,6 +274,18 @@ pub enum Answer {
     Subscribed(Position),
     /// To nothing that was asked: what a subscription gets.
     Delivered(Delivery),
+    /// Whether the call changed something.
+    Changed(bool),
+    /// How many.
+    Count(u64),
+    /// Users or channels.
+    Names(Vec<String>),
+    /// To `Get`.
+    Member(Option<Member>),
+    /// To `Members`.
+    Members(Vec<Member>),
+    /// To `Token`.
+    Token(String),
 }
 
 /// What a subscription gets, in the order of positions.

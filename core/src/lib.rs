@@ -30,6 +30,8 @@ mod journal;
 #[cfg(feature = "hub")]
 mod fanout;
 #[cfg(feature = "hub")]
+mod identity;
+#[cfg(feature = "hub")]
 mod transport;
 #[cfg(feature = "hub")]
 mod http_thread;

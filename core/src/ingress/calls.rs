@@ -37,5 +37,8 @@ pub(crate) fn answer(engine: &Sequencer, longest: usize, origin: Option<Origin<'
         Call::History { channel, after, limit } => {
             Answer::History(engine.history(&name(channel)?, after, limit as usize))
         }
+        Call::Presence(_) | Call::Token { .. } | Call::Disconnect { .. } => {
+            return Err(Error::InvalidArgument("this hub does not know this call yet".to_owned()));
+        }
     })
 }
