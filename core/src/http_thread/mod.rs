@@ -350,9 +350,13 @@ impl HttpThread {
     fn settle(&mut self, key: Key, framing: Framing, outcome: Outcome) {
         match outcome {
             Outcome::Reply(reply) => self.send(key, &reply.render(framing).into(), framing.keep_alive),
-            Outcome::Wait { from, seats, form } => self.park(key, framing, from, &seats, form),
-            Outcome::Stream { missed, seats, form, head } => {
-                self.open_stream(key, framing, &missed, &seats, form, &head)
+            Outcome::Wait { from, seats, form, grant } => {
+                let waiting = Waiting { from, places: Places::new(), form, framing, grant };
+                self.park(key, waiting, &seats);
+            }
+            Outcome::Stream { missed, seats, form, grant, head } => {
+                let waiting = Waiting { from: missed.position, places: Places::new(), form, framing, grant };
+                self.open_stream(key, waiting, &missed, &seats, &head);
             }
             Outcome::Refusal { head, refusal } => {
                 let answer = [head.render_open(Frames::WebSocket, false), refusal_frame(&refusal)].concat();
@@ -361,13 +365,13 @@ impl HttpThread {
         }
     }
 
-    fn park(&mut self, key: Key, framing: Framing, from: Position, seats: &Seats, form: Form) {
+    fn park(&mut self, key: Key, mut waiting: Waiting, seats: &Seats) {
         let Some(connection) = self.connections.get(key) else { return };
-        let location = &self.config.locations[usize::from(form.location)];
+        let location = &self.config.locations[usize::from(waiting.form.location)];
         let ttl = location.longpolling_connection_ttl.or(location.subscriber_connection_ttl);
-        let places = self.seating.add(key, seats);
-        self.inbox.mailbox.counters.seated(form.mode);
-        connection.state = State::Waiting(Waiting { from, places, form, framing });
+        waiting.places = self.seating.add(key, seats);
+        self.inbox.mailbox.counters.seated(waiting.form.mode);
+        connection.state = State::Waiting(waiting);
         if connection.hung_up {
             return self.close(key);
         }

@@ -19,7 +19,7 @@ use crate::transport::connection::{Progress, Sending, State, Waiting};
 use crate::transport::deadlines::{Deadlines, Tick};
 use crate::transport::output::Output;
 use crate::transport::render::Item;
-use crate::transport::reply::{Framing, Reply};
+use crate::transport::reply::Reply;
 use crate::transport::stream::{Frames, Renderer, Stream};
 use crate::transport::websocket::{self, CloseCode, Opcode, Received};
 use crate::transport::{Form, refuse};
@@ -37,18 +37,10 @@ enum Said {
 }
 
 impl HttpThread {
-    pub(super) fn open_stream(
-        &mut self,
-        key: Key,
-        framing: Framing,
-        missed: &Batch,
-        seats: &Seats,
-        form: Form,
-        head: &Reply,
-    ) {
+    pub(super) fn open_stream(&mut self, key: Key, mut waiting: Waiting, missed: &Batch, seats: &Seats, head: &Reply) {
         let config = self.config.clone();
-        let renderer = Renderer::new(&config, &form, framing.http10);
-        let mut out = head.render_open(renderer.frames(), framing.keep_alive);
+        let renderer = Renderer::new(&config, &waiting.form, waiting.framing.http10);
+        let mut out = head.render_open(renderer.frames(), waiting.framing.keep_alive);
         let complete = missed.messages.is_empty().then_some(missed.position);
         renderer.header(&mut out, complete.filter(|_| !missed.gap));
         if missed.gap {
@@ -57,12 +49,12 @@ impl HttpThread {
         missed.messages.iter().for_each(|message| renderer.message(&mut out, &message.into()));
         let mut output = Output::default();
         output.push(out.into());
-        let places = self.seating.add(key, seats);
-        self.inbox.mailbox.counters.seated(form.mode);
-        let ends = Deadlines::after(self.now, self.location(&form).subscriber_connection_ttl);
+        waiting.places = self.seating.add(key, seats);
+        self.inbox.mailbox.counters.seated(waiting.form.mode);
+        let ends = Deadlines::after(self.now, self.location(&waiting.form).subscriber_connection_ttl);
         let Some(connection) = self.connections.get(key) else { return };
         connection.state = State::Streaming(Box::new(Stream {
-            waiting: Waiting { from: missed.position, places, form, framing },
+            waiting,
             output,
             behind: missed.more,
             touched: false,

@@ -183,6 +183,7 @@ impl Feeds {
             channels: &wanted,
             after,
             event_id: None,
+            identity: None,
             authorized_only: false,
             most_wildcards: None,
             to_events: true,

@@ -7,6 +7,7 @@ use crate::call::MAX_PAGE;
 use crate::channel::history::History;
 use crate::channel::{Channel, ChannelId, ChannelInfo, ChannelName, Entry, ThreadId};
 use crate::error::Limit;
+use crate::identity::Identity;
 use crate::log::Address;
 use crate::message::{InvalidPosition, Message, Position};
 
@@ -34,6 +35,9 @@ pub(crate) struct Subscribe<'a> {
     /// The id of the last event it has seen; goes before `after` where it is known. A browser that comes back to an event
     /// stream sends it beside the position that still stands in the stream's address.
     pub(crate) event_id: Option<&'a str>,
+    /// Who asks, where the request says it.
+    #[allow(dead_code, reason = "nobody is told yet who is there")]
+    pub(crate) identity: Option<&'a Identity>,
     /// `authorized_channels_only`
     pub(crate) authorized_only: bool,
     /// `wildcard_channel_max_qtd`

@@ -50,7 +50,16 @@ fn wanted(set: &BTreeSet<usize>) -> Vec<Wanted> {
 
 fn ask(channels: &[Wanted], after: Option<Position>, wait: bool) -> Subscribe<'_> {
     let seat = if wait { Seat::IfNothingMissed } else { Seat::Never };
-    Subscribe { channels, after, event_id: None, authorized_only: false, most_wildcards: None, to_events: false, seat }
+    Subscribe {
+        channels,
+        after,
+        event_id: None,
+        identity: None,
+        authorized_only: false,
+        most_wildcards: None,
+        to_events: false,
+        seat,
+    }
 }
 
 #[derive(Clone, Debug)]

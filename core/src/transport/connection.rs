@@ -5,6 +5,7 @@
 //! While a subscriber waits nothing is read: bytes it sends meanwhile stay in the kernel.
 
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use rustix::event::epoll;
@@ -18,6 +19,7 @@ use super::output::{Output, Written};
 use super::reply::Framing;
 use super::stream::Stream;
 use crate::fanout::{Key, Places};
+use crate::identity::Grant;
 use crate::message::Position;
 
 /// One connection.
@@ -41,6 +43,9 @@ pub(crate) struct Connection {
     pub(crate) unread: Bytes,
 }
 
+// A hundred thousand wait: each field costs all of them.
+const _: () = assert!(size_of::<Connection>() <= 120);
+
 /// What it is doing.
 #[derive(Debug)]
 pub(crate) enum State {
@@ -63,6 +68,9 @@ pub(crate) struct Waiting {
     pub(crate) places: Places,
     pub(crate) form: Form,
     pub(crate) framing: Framing,
+    /// What it was let in with; nothing is kept for those who came with the name of their channel only.
+    #[allow(dead_code, reason = "nobody asks yet who a connection is")]
+    pub(crate) grant: Option<Rc<Grant>>,
 }
 
 /// The rest of an answer.

@@ -23,6 +23,7 @@ use percent_encoding::percent_decode_str;
 use crate::channel::{ChannelName, InvalidName, ThreadId};
 use crate::config::{Authorization, Config, Handler, Location, Mode, Variable};
 use crate::error::{Error, Limit};
+use crate::identity::Grant;
 use crate::ingress::{http, statistics};
 use crate::message::Position;
 use crate::metrics;
@@ -42,12 +43,14 @@ pub(crate) enum Outcome {
         from: Position,
         seats: Seats,
         form: Form,
+        grant: Option<Rc<Grant>>,
     },
     /// It stays in these seats, and has missed this.
     Stream {
         missed: Batch,
         seats: Seats,
         form: Form,
+        grant: Option<Rc<Grant>>,
         head: Reply,
     },
     /// It wanted a WebSocket and gets it, to be told the refusal there.
@@ -70,7 +73,7 @@ pub(crate) struct Form {
     /// Its origin may read the answer.
     pub(crate) origin: Origin,
     /// The function that a JSONP answer calls.
-    pub(crate) callback: Option<Rc<str>>,
+    pub(crate) callback: Option<Rc<String>>,
 }
 
 /// Serves one complete request. `public` says on which kind of listener it came.
@@ -128,9 +131,9 @@ fn serve_at(
             let accept = websocket::handshake(request)?;
             let head = || Reply::new(101).header("Sec-WebSocket-Accept", &accept);
             match subscribe(engine, config, thread, form, request) {
-                Ok(Outcome::Stream { missed, seats, form, .. }) => {
+                Ok(Outcome::Stream { missed, seats, form, grant, .. }) => {
                     let head = if missed.gap { head().header("X-Push-Gap", 1) } else { head() };
-                    Ok(Outcome::Stream { missed, seats, form, head })
+                    Ok(Outcome::Stream { missed, seats, form, grant, head })
                 }
                 Err(refusal) => Ok(Outcome::Refusal { head: head(), refusal }),
                 other => other,
@@ -214,6 +217,7 @@ fn subscribe(
     if channels.is_empty() {
         return Err(Reply::refusal(400, "No channel id provided."));
     }
+    let grant: Option<Rc<Grant>> = None;
     let position = position(request)?;
     // A browser opens an event stream again at the address of its first request: what it says of itself is newer than any
     // argument or backlog there.
@@ -227,6 +231,7 @@ fn subscribe(
         channels: &channels,
         after: position.or_else(|| last_received(location, request)),
         event_id: event_id.as_deref().filter(|id| !id.is_empty()),
+        identity: grant.as_ref().and_then(|grant| grant.identity.as_ref()),
         authorized_only: location.authorized_channels_only == Authorization::On,
         most_wildcards: location.wildcard_channel_max_qtd,
         to_events: location.allow_connections_to_events_channel,
@@ -242,11 +247,11 @@ fn subscribe(
             Ok(Outcome::Reply(long_poll::answer(config, &form, &items, batch.position, batch.gap)))
         }
         Ok(Resume::Seated(missed, seats)) if form.mode == Mode::LongPolling => {
-            Ok(Outcome::Wait { from: missed.position, seats, form })
+            Ok(Outcome::Wait { from: missed.position, seats, form, grant })
         }
         Ok(Resume::Seated(missed, seats)) => {
             let head = stream::head(config, &form, missed.gap);
-            Ok(Outcome::Stream { missed, seats, form, head })
+            Ok(Outcome::Stream { missed, seats, form, grant, head })
         }
         Err(Refusal::Unauthorized) => Err(Reply::refusal(403, "Subscriber could not create channels.")),
         Err(Refusal::Wildcards) => Err(Reply::refusal(403, "Subscribed too much wildcard channels.")),
@@ -283,12 +288,12 @@ fn form(config: &Config, index: usize, mode: Mode, origin: Origin, request: &Req
 }
 
 /// A name such as `a.b_c` or `handlers[3]`, and nothing that would be a program.
-fn jsonp_callback(name: &[u8]) -> Result<Rc<str>, Reply> {
+fn jsonp_callback(name: &[u8]) -> Result<Rc<String>, Reply> {
     const MOST: usize = 128;
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_$.[]".contains(byte);
     let fits = name.len() <= MOST && !name[0].is_ascii_digit() && name.iter().all(plain);
     match std::str::from_utf8(name) {
-        Ok(name) if fits => Ok(name.into()),
+        Ok(name) if fits => Ok(Rc::new(name.to_owned())),
         _ => Err(Reply::refusal(400, "The argument callback must be the name of a function, of at most 128 bytes.")),
     }
 }
