@@ -8,18 +8,19 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, getsockname, shutdown, socketpair};
 
-use crate::call::{Call, Outcome, Status};
+use crate::call::{Answer, Call, Outcome, Status};
 use crate::config::{Address, Config};
 use crate::control::after;
 use crate::error::Error;
 use crate::hub::{Hub, Sockets};
-use crate::ingress::answer;
+use crate::ingress::{Disconnect, answer, disconnect};
 use crate::keeper::StartError;
 use crate::keeper::listeners::Listeners;
 use crate::logging;
@@ -32,6 +33,8 @@ use crate::shm::segment::Birthmark;
 pub struct Embedded {
     engine: Arc<Sequencer>,
     longest_name: usize,
+    /// How long a call may wait for the threads.
+    timeout: Duration,
     listen: Vec<Address>,
     admin_listen: Vec<Address>,
     birthmark: Birthmark,
@@ -56,14 +59,16 @@ impl Embedded {
     /// [`StartError`] says what is wrong and what to do about it; nothing was left behind then.
     pub fn start(config: &Config) -> Result<Self, StartError> {
         let config = config.clone().embedded()?;
-        let failed = |what: &'static str| move |error: std::io::Error| StartError::new(format!("{what}: {error}"));
-        let birthmark = Birthmark::new().map_err(|error| failed("memory")(error.into()))?;
+        let failed = |error: std::io::Error| StartError::new(format!("memory: {error}"));
+        let birthmark = Birthmark::new().map_err(|error| failed(error.into()))?;
         open_log(&config)?;
         let mut listeners = Listeners::bind_embedded(&config)?;
+        let timeout = config.timeout;
         match Self::serve(config, &listeners) {
             Ok((hub, [listen, admin_listen], longest_name)) => Ok(Self {
                 engine: hub.engine().clone(),
                 longest_name,
+                timeout,
                 listen,
                 admin_listen,
                 birthmark,
@@ -74,20 +79,23 @@ impl Embedded {
             }),
             Err(error) => {
                 listeners.close();
-                Err(failed("the hub cannot start its threads")(error))
+                Err(error)
             }
         }
     }
 
-    fn serve(config: Config, listeners: &Listeners) -> std::io::Result<(Hub, [Vec<Address>; 2], usize)> {
-        let mut listen = listeners.sockets().iter().map(OwnedFd::try_clone).collect::<Result<Vec<_>, _>>()?;
+    fn serve(config: Config, listeners: &Listeners) -> Result<(Hub, [Vec<Address>; 2], usize), StartError> {
+        let failed = |error: std::io::Error| StartError::new(format!("the hub cannot start its threads: {error}"));
+        let listen = listeners.sockets().iter().map(OwnedFd::try_clone).collect::<Result<Vec<_>, _>>();
+        let mut listen = listen.map_err(failed)?;
         let admin_listen = listen.split_off(config.listen.len());
+        let bound = |addresses, sockets| bound(addresses, sockets).map_err(failed);
         let addresses = [bound(&config.listen, &listen)?, bound(&config.admin_listen, &admin_listen)?];
         let sockets = Sockets { listen, admin_listen, attach: Vec::new() };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
         let longest_name = config.max_channel_id_length;
         let start = after(now, Position::START);
-        let hub = process::without_signals(|| Hub::start(Arc::new(config), sockets, start, None))??;
+        let hub = process::without_signals(|| Hub::start(Arc::new(config), sockets, start, None)).map_err(failed)??;
         Ok((hub, addresses, longest_name))
     }
 
@@ -151,7 +159,17 @@ impl Embedded {
     /// One call, in the caller's thread.
     pub(crate) fn call(&self, call: Call<'_>) -> Outcome {
         self.check()?;
-        answer(&self.engine, self.longest_name, None, call)
+        let Call::Disconnect { user, channel, reason, revoke } = call else {
+            return answer(&self.engine, self.longest_name, None, call);
+        };
+        let (done, count) = sync_channel(1);
+        let done = Box::new(move |ended| {
+            // Nobody waits any more when it took too long.
+            let _ = done.send(ended);
+        });
+        disconnect(&self.engine, self.longest_name, Disconnect { user, channel, reason, revoke }, done)?;
+        let late = |_| Error::Timeout { milliseconds: self.timeout.as_millis() as u64 };
+        count.recv_timeout(self.timeout).map(Answer::Count).map_err(late)
     }
 
     /// Accepts no more, answers everyone who waits with a position, and returns when that is done, at the latest after

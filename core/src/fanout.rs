@@ -3,13 +3,15 @@
 //! One `Seating` per thread, touched by that thread alone. The sequencer knows how many seats a thread has in a channel;
 //! only here is known whose they are.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use crate::channel::ChannelId;
+use crate::identity::Grant;
 use crate::metrics::Counters;
 use crate::sequencer::Seats;
 
@@ -20,6 +22,73 @@ pub(crate) struct Mailbox {
     notify: Notify,
     /// The thread's own; here, where everyone who wants to read them finds them.
     pub(crate) counters: Counters,
+    /// Connections that it is to end.
+    dismissals: Mutex<Dismissals>,
+}
+
+#[derive(Debug, Default)]
+struct Dismissals {
+    waiting: Vec<Arc<Dismissal>>,
+    /// The thread has ended, and its connections with it.
+    ended: bool,
+}
+
+/// Which connections are to end, and what they are told. Each HTTP thread ends its own.
+pub(crate) struct Dismissal {
+    /// Those of this user: by their token, or by a channel of the user's.
+    pub(crate) user: Option<(Box<str>, HashSet<ChannelId>)>,
+    /// Of these, those that are subscribed to this channel.
+    pub(crate) channel: Option<ChannelId>,
+    pub(crate) reason: Box<str>,
+    /// Threads that have not ended theirs.
+    left: AtomicUsize,
+    count: AtomicU64,
+    /// Told the number of connections by the last thread.
+    done: Mutex<Option<Done>>,
+}
+
+type Done = Box<dyn FnOnce(u64) + Send>;
+
+impl Dismissal {
+    /// For so many threads.
+    pub(crate) fn new(
+        threads: usize,
+        user: Option<(Box<str>, HashSet<ChannelId>)>,
+        channel: Option<ChannelId>,
+        reason: &str,
+        done: Done,
+    ) -> Self {
+        let done = Mutex::new(Some(done));
+        Self { user, channel, reason: reason.into(), left: threads.into(), count: AtomicU64::new(0), done }
+    }
+
+    /// Whether it is about a connection with these seats that was let in with `grant`.
+    pub(crate) fn concerns(&self, grant: Option<&Grant>, places: &Places) -> bool {
+        let sits = |is: &dyn Fn(ChannelId) -> bool| places.iter().any(|(channel, _)| is(*channel));
+        let of_user = match (&self.user, grant.and_then(|grant| grant.identity.as_ref())) {
+            (None, _) => true,
+            (Some((user, _)), Some(identity)) => *identity.user == **user,
+            (Some((_, owned)), None) => !owned.is_empty() && sits(&|channel| owned.contains(&channel)),
+        };
+        of_user && self.channel.is_none_or(|wanted| sits(&|channel| channel == wanted))
+    }
+
+    /// A thread has ended so many.
+    pub(crate) fn carried_out(&self, count: u64) {
+        self.count.fetch_add(count, Ordering::Relaxed);
+        // Pairs with itself: the last thread sees what the others counted.
+        if self.left.fetch_sub(1, Ordering::AcqRel) == 1
+            && let Some(done) = self.done.lock().expect("taking it does not panic").take()
+        {
+            done(self.count.load(Ordering::Relaxed));
+        }
+    }
+}
+
+impl std::fmt::Debug for Dismissal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dismissal").finish_non_exhaustive()
+    }
 }
 
 impl Mailbox {
@@ -33,6 +102,28 @@ impl Mailbox {
     /// True once for each time it was woken; ask before looking.
     pub(crate) fn answered(&self) -> bool {
         self.rung.swap(false, Ordering::AcqRel)
+    }
+
+    /// Gives the thread something to do.
+    pub(crate) fn order(&self, dismissal: Arc<Dismissal>) {
+        let mut dismissals = self.dismissals.lock().expect("pushing to a list does not panic");
+        if dismissals.ended {
+            drop(dismissals);
+            return dismissal.carried_out(0);
+        }
+        dismissals.waiting.push(dismissal);
+        drop(dismissals);
+        self.wake();
+    }
+
+    pub(crate) fn dismissals(&self) -> Vec<Arc<Dismissal>> {
+        std::mem::take(&mut self.dismissals.lock().expect("pushing to a list does not panic").waiting)
+    }
+
+    /// The thread ends.
+    pub(crate) fn close(&self) {
+        self.dismissals.lock().expect("pushing to a list does not panic").ended = true;
+        self.dismissals().iter().for_each(|dismissal| dismissal.carried_out(0));
     }
 
     pub(crate) async fn woken(&self) {

@@ -15,6 +15,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 use tokio::task::{LocalSet, yield_now};
 
+use crate::access::Access;
 use crate::channel::{ChannelName, MAX_NAME};
 use crate::config::Config;
 use crate::control::{Control, Kept};
@@ -22,6 +23,7 @@ use crate::http_thread::{From, HttpThread, Inbox};
 use crate::ingress::answer;
 use crate::ingress::rings::Attachment;
 use crate::journal;
+use crate::keeper::StartError;
 use crate::message::Position;
 use crate::process;
 use crate::readiness;
@@ -72,14 +74,14 @@ impl Hub {
     /// `control` is the line to the keeper; without one nobody leases the hub, and its last position ends with it.
     ///
     /// # Errors
-    /// The system refuses a thread, an epoll set, a timer or memory.
+    /// The system refuses a thread, an epoll set, a timer or memory; with `control` also [`Access::open`]'s.
     pub fn start(
         config: Arc<Config>,
         sockets: Sockets,
         start: Position,
         control: Option<Arc<Control>>,
-    ) -> io::Result<Self> {
-        let journal = journal::create(config.memory_limit)?;
+    ) -> Result<Self, StartError> {
+        let journal = journal::create(config.memory_limit).map_err(|error| cannot_start(&error))?;
         Self::resume(config, sockets, start, journal, Vec::new(), control)
     }
 
@@ -95,11 +97,28 @@ impl Hub {
         journal: OwnedFd,
         clients: Vec<Kept>,
         control: Option<Arc<Control>>,
+    ) -> Result<Self, StartError> {
+        let access = match &control {
+            // What a hub without a keeper has ends with its process, unless it is told otherwise.
+            None if !config.was_set("secret_file") => Access::of_this_process()?,
+            _ => Access::open(&config.secret_file)?,
+        };
+        Self::run(config, sockets, start, journal, clients, access, control).map_err(|error| cannot_start(&error))
+    }
+
+    fn run(
+        config: Arc<Config>,
+        sockets: Sockets,
+        start: Position,
+        journal: OwnedFd,
+        clients: Vec<Kept>,
+        access: Access,
+        control: Option<Arc<Control>>,
     ) -> io::Result<Self> {
         let inboxes: Vec<Arc<Inbox>> = (0..config.threads).map(|_| Arc::default()).collect();
         let mailboxes = inboxes.iter().map(|inbox| inbox.mailbox.clone()).collect();
         let socket = config.socket.display().to_string();
-        let engine = Sequencer::new(limits(&config), mailboxes, start, socket, journal, control.clone())?;
+        let engine = Sequencer::new(limits(&config), mailboxes, start, socket, journal, access, control.clone())?;
         let engine = Arc::new(engine);
         for (client, inbox) in take_over(clients, &engine, &config).into_iter().zip(inboxes.iter().cycle()) {
             inbox.deal_client(client);
@@ -152,8 +171,10 @@ impl Hub {
         &self.lost
     }
 
-    /// Goes on with another configuration, which differs in what [`Config::change_to`] takes over only.
+    /// Goes on with another configuration, which differs in what [`Config::change_to`] takes over only, and with what stands
+    /// in `secret_file` now.
     pub fn reconfigure(&mut self, config: &Arc<Config>) {
+        self.engine.access().reload();
         self.config = config.clone();
         self.inboxes.iter().for_each(|inbox| inbox.reconfigure(config.clone()));
         self.engine.set_limits(limits(config));
@@ -180,6 +201,10 @@ impl Hub {
         }
         self.engine.head()
     }
+}
+
+fn cannot_start(error: &io::Error) -> StartError {
+    StartError::new(format!("the hub cannot start its threads: {error}"))
 }
 
 /// Carries out what stands in the rings of these clients. Those that go on are given back.

@@ -1,6 +1,16 @@
-//! Who is behind a connection.
+//! Who is behind a connection, and what it was let in with.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::value::RawValue;
+
+use crate::error::Error;
+
+/// The longest name of a user, in bytes.
+pub(crate) const MAX_USER: usize = 255;
+/// The longest text about a user, in bytes.
+pub(crate) const MAX_INFO: usize = 2048;
 
 /// The user of a connection: the `sub` of its token, what nginx says on the trusted listener, or the owner of a private
 /// channel that it subscribes to.
@@ -15,4 +25,44 @@ pub(crate) struct Identity {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Grant {
     pub(crate) identity: Option<Identity>,
+    /// The second of Unix time in which it ends.
+    pub(crate) expires: u32,
+    /// It lets its holder publish to the channels of the connection.
+    pub(crate) publish: bool,
+}
+
+impl Grant {
+    /// How long it is good for.
+    pub(crate) fn time_left(&self) -> Duration {
+        (UNIX_EPOCH + Duration::from_secs(self.expires.into())).duration_since(SystemTime::now()).unwrap_or_default()
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.time_left().is_zero()
+    }
+}
+
+/// Whether this can be a user.
+pub(crate) fn check_user(user: &str) -> Result<(), Error> {
+    let wrong = |why: String| Err(Error::InvalidArgument(format!("the user {why}")));
+    match user {
+        "" => wrong("must not be empty".to_owned()),
+        user if user.len() > MAX_USER => wrong(format!("has {} bytes, allowed are {MAX_USER}", user.len())),
+        user if user.chars().any(char::is_control) => wrong("must not contain control characters".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+/// What is told about a user; `None` where that is nothing.
+pub(crate) fn check_info(info: &[u8]) -> Result<Option<&RawValue>, Error> {
+    if info.is_empty() {
+        return Ok(None);
+    }
+    if info.len() > MAX_INFO {
+        return Err(Error::InvalidArgument(format!("info has {} bytes as JSON, allowed are {MAX_INFO}", info.len())));
+    }
+    match serde_json::from_slice::<&RawValue>(info) {
+        Ok(value) if value.get().starts_with('{') => Ok(Some(value)),
+        _ => Err(Error::InvalidArgument("info must be a JSON object: names with values".to_owned())),
+    }
 }

@@ -32,6 +32,8 @@ mod fanout;
 #[cfg(feature = "hub")]
 mod identity;
 #[cfg(feature = "hub")]
+mod access;
+#[cfg(feature = "hub")]
 mod transport;
 #[cfg(feature = "hub")]
 mod http_thread;

@@ -36,6 +36,13 @@ pub(crate) enum Entry<'a> {
         /// The second in which it is forgotten.
         expires: u32,
     },
+    /// Tokens that open nothing any more; see [`revocation`](crate::access::revocation).
+    Revoked {
+        /// Of whom, and for which channel.
+        key: &'a str,
+        /// Those that were issued up to this moment.
+        at: u64,
+    },
 }
 
 /// What changes of a channel.

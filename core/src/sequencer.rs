@@ -18,19 +18,20 @@ mod channels;
 mod reading;
 mod restore;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::access::{self, Access, Revoked, revocation};
 use crate::call::{Status, StoredMessage};
 use crate::channel::{
     Channel, ChannelId, ChannelInfo, ChannelName, ChannelOptions, Dedupe, Directory, Entry, ThreadId,
 };
 use crate::control::Control;
 use crate::error::{Error, Limit};
-use crate::fanout::Mailbox;
+use crate::fanout::{Dismissal, Mailbox};
 use crate::ingress::rings::Origin;
 use crate::journal::{Region, Word};
 use crate::log::{Address, Log, Record};
@@ -48,6 +49,8 @@ const BATCH: usize = 256 << 10;
 const SEAT: usize = 16;
 /// Channels that are looked at in one entry for what has expired. Many may come to their end in the same second.
 const EXPIRE: usize = 500;
+/// Channels that are looked at in one entry for whom they belong to.
+const OWNED: usize = 1000;
 /// Why publications to the events channel, and whatever else would change it, are refused.
 pub(crate) const READ_ONLY: &str = "Only internal routines can change events channel.";
 /// The kinds of events.
@@ -158,6 +161,8 @@ pub struct Sequencer {
     started: Instant,
     socket: String,
     events: Option<ChannelName>,
+    access: Access,
+    revoked: Arc<Revoked>,
     /// Keeps the head for the hub that follows this one.
     control: Option<Arc<Control>>,
 }
@@ -174,11 +179,58 @@ impl Sequencer {
         start: Position,
         socket: String,
         journal: OwnedFd,
+        access: Access,
         control: Option<Arc<Control>>,
     ) -> io::Result<Self> {
         let events = limits.events.clone();
-        let state = Mutex::new(State::restore(limits, mailboxes.len(), start, Moment::now().second(), journal)?);
-        Ok(Self { state, mailboxes, started: Instant::now(), socket, events, control })
+        let state = State::restore(limits, mailboxes.len(), start, Moment::now().second(), journal)?;
+        let revoked = state.revoked.clone();
+        let state = Mutex::new(state);
+        Ok(Self { state, mailboxes, started: Instant::now(), socket, events, access, revoked, control })
+    }
+
+    /// Signs and verifies tokens.
+    pub(crate) fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// Which of them open nothing any more.
+    pub(crate) fn revoked(&self) -> &Revoked {
+        &self.revoked
+    }
+
+    /// Tokens that were issued until now open nothing any more: those of the user, for the channel, or both.
+    ///
+    /// # Errors
+    /// [`Error::LimitExceeded`]: there is no memory to remember it.
+    pub(crate) fn revoke(&self, user: Option<&str>, channel: Option<&str>) -> Result<(), Error> {
+        let key = revocation("", user, channel);
+        self.change(|state, _| state.revoke(&key))
+    }
+
+    /// Has every HTTP thread end the connections that the order is about.
+    pub(crate) fn dismiss(&self, order: &Arc<Dismissal>) {
+        self.mailboxes.iter().for_each(|mailbox| mailbox.order(order.clone()));
+    }
+
+    /// The channel of this name, if there is one.
+    pub(crate) fn find(&self, channel: &ChannelName) -> Option<ChannelId> {
+        self.change(|state, now| state.find(now, channel))
+    }
+
+    /// The channels that belong to the user.
+    pub(crate) fn owned_by(&self, user: &str) -> HashSet<ChannelId> {
+        let (mut owned, mut slot) = (HashSet::new(), 0);
+        // In parts: publishers want in, too.
+        while let Some(part) = self.enter().channels.part(slot, OWNED) {
+            let owners = part.filter(|channel| {
+                let owner = channel.created.as_ref().and_then(|options| options.owner.as_deref());
+                owner == Some(user)
+            });
+            owned.extend(owners.map(|channel| channel.id));
+            slot += OWNED;
+        }
+        owned
     }
 
     /// Publishes to the channel, which is created if need be.
@@ -542,6 +594,9 @@ struct State {
     /// The channels that have something to expire, by second.
     deadlines: BTreeMap<u32, VecDeque<ChannelId>>,
     dedupe: Dedupe,
+    /// Read beside the critical section, and changed within it.
+    revoked: Arc<Revoked>,
+    revoked_bytes: usize,
     /// Bytes of channels and their histories.
     channel_bytes: usize,
     subscribers: u64,
@@ -596,6 +651,7 @@ impl State {
             + self.journal.kept()
             + self.channel_bytes
             + self.dedupe.allocated()
+            + self.revoked_bytes
     }
 
     fn complete(&mut self, client: u64, progress: &Progress) {
@@ -752,6 +808,23 @@ impl State {
         self.dedupe.expire(now, |entry| registry.release(entry));
     }
 
+    fn revoke(&mut self, key: &str) -> Result<(), Error> {
+        let full = Error::LimitExceeded(Limit::Memory(self.limits.memory));
+        let needed = Revoked::cost(key) + self.registry.cost(key.len());
+        self.make_room(needed, None);
+        if (self.memory() + needed) as u64 > self.limits.memory {
+            return Err(full);
+        }
+        let at = self.revoked.revoke(access::now());
+        let record = self.registry.add(&registry::Entry::Revoked { key, at }, None).ok_or(full)?;
+        match self.revoked.insert(key, at, record) {
+            Some(old) => self.registry.release(old),
+            None => self.revoked_bytes += Revoked::cost(key),
+        }
+        self.tidy();
+        Ok(())
+    }
+
     fn check_size(&self, payload: &[u8]) -> Result<(), Error> {
         let (len, limit) = (payload.len() as u64, self.limits.message_size);
         if len > limit { Err(Error::TooLarge { len, limit }) } else { Ok(()) }
@@ -835,13 +908,14 @@ impl State {
             let channel = channels.get_mut(ChannelId::new(record.slot, record.birth));
             channel.is_some_and(|channel| channel.history.relocate(record.position, from, to))
         });
-        let (channels, dedupe) = (&mut self.channels, &mut self.dedupe);
+        let (channels, dedupe, revoked) = (&mut self.channels, &mut self.dedupe, &self.revoked);
         self.registry.tidy(|entry, from, to| match entry {
             registry::Entry::Channel { id, .. } => {
                 let channel = channels.get_mut(id).filter(|channel| channel.record == from);
                 channel.map(|channel| channel.record = to).is_some()
             }
             registry::Entry::Key { channel, key, .. } => dedupe.relocate(channel, key, from, to),
+            registry::Entry::Revoked { key, .. } => revoked.relocate(key, from, to),
         });
     }
 
@@ -910,6 +984,11 @@ impl State {
     fn expire(&mut self, now: u32) -> (usize, bool) {
         let before = self.memory();
         self.forget_keys(now);
+        let (registry, bytes) = (&mut self.registry, &mut self.revoked_bytes);
+        self.revoked.expire(u64::from(now) * 1000, |key, record| {
+            *bytes -= Revoked::cost(key);
+            registry.release(record);
+        });
         let mut most = EXPIRE;
         while most > 0
             && let Some(mut due) = self.deadlines.first_entry()

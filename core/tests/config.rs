@@ -214,8 +214,11 @@ fn a_wrong_value_names_key_value_and_what_is_allowed() {
         let text = error(key, value);
         assert!(text.starts_with(&format!("{key} = \"{value}\": allowed is ")), "{text}");
     }
-    let token = error("authorized_channels_only", "token");
-    assert!(token.contains("token is not available"), "{token}");
+    for value in ["secret", "/var/lib/push/", ""] {
+        assert_eq!(error("secret_file", value), format!("secret_file = \"{value}\": allowed is an absolute path"));
+    }
+    let word = error("authorized_channels_only", "tokens");
+    assert_eq!(word, "authorized_channels_only = \"tokens\": allowed is on, off or token");
 }
 
 #[test]
@@ -354,7 +357,7 @@ fn the_table_of_keys_is_complete_and_true() {
         assert!(line.starts_with(&format!("{} = ", key.name)), "{line}");
         assert!(!key.description.is_empty() && !key.allowed.is_empty() && !key.default.is_empty(), "{key:?}");
     }
-    let plain = |key: &&Key| !["admin_listen", "socket", "threads"].contains(&key.name);
+    let plain = |key: &&Key| !["admin_listen", "secret_file", "socket", "threads"].contains(&key.name);
     for key in keys.iter().filter(plain) {
         assert_eq!(set(key.name, &key.default).unwrap().to_toml(), text, "{}", key.name);
     }

@@ -175,27 +175,38 @@ fn neither_a_private_channel_nor_a_token_stands_in_the_log() {
         ring_size: 256 << 10,
     });
     let channel = php.create_channel(None, ChannelOptions::default()).unwrap();
-    let token = "eyJhbGciOiJIUzI1NiJ9.c2VjcmV0.c2VjcmV0";
+    let token = &php.token(&[&channel], Some("7"), 60, b"", false).unwrap();
     let credentials = format!("Authorization: Bearer {token}\r\nCookie: push_token={token}\r\n");
     let mut waiting = Vec::new();
     for path in ["sub", "stream", "ev", "lp", "poll"] {
         let mut client = Client::new(site.listen);
-        client.get(&format!("/{path}/{channel}?token={token}"), &credentials);
+        client.get(&format!("/{path}/{channel}?x={token}"), &credentials);
         waiting.push(client);
     }
     let mut websocket = Client::new(site.listen);
     let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-    websocket.get(&format!("/ws/{channel}?token={token}"), &format!("{credentials}{upgrade}"));
+    websocket.get(&format!("/ws/{channel}?token={token}"), upgrade);
     wait_until("all are seated", || php.channel_info(&channel).unwrap().unwrap().subscribers == 5);
     // Requests that are refused, and a frame that is none.
-    for request in [format!("/sub/{channel}/%00?token={token}"), format!("/nowhere/{channel}?token={token}")] {
+    for request in [
+        format!("/sub/{channel}/%00?x={token}"),
+        format!("/nowhere/{channel}?token={token}"),
+        format!("/sub/{channel}?token={token}"),
+        format!("/sub/{channel}?token={token}x&token=x"),
+    ] {
         let mut client = Client::new(site.listen);
         client.get(&request, &credentials);
         assert!(client.response().status >= 400);
     }
+    let mut client = Client::new(site.listen);
+    client.get(&format!("/sub/{channel}?token={token}x"), "");
+    assert_eq!(client.response().status, 401);
     websocket.send("no frame");
     site.publish(&channel, token);
+    assert_eq!(php.disconnect(Some("7"), Some(&channel), "go", true).unwrap(), 2);
+    assert!(php.disconnect(None, Some(&format!("{channel}/")), "go", true).is_err());
+    assert!(php.token(&[&format!("{channel}/")], None, 60, b"", false).is_err());
     assert!(php.delete_channel(&channel, None).unwrap());
     assert!(php.delete_channel(&channel, None).is_ok_and(|deleted| !deleted));
     signal(site.hub(), Signal::KILL);

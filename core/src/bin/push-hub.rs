@@ -198,7 +198,7 @@ fn hub() -> ExitCode {
     let mut hub = match Hub::resume(Arc::new(config), sockets, start, journal, clients, Some(control.clone())) {
         Ok(hub) => hub,
         Err(error) => {
-            control.failed(&format!("the hub cannot start its threads: {error}"));
+            control.failed(&error.to_string());
             return ExitCode::FAILURE;
         }
     };

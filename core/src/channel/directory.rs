@@ -221,6 +221,12 @@ impl Directory {
         self.channels.iter().map(|(_, channel)| channel.id).collect()
     }
 
+    /// The channels in so many slots from this one on; nothing behind the last.
+    pub(crate) fn part(&self, slot: usize, slots: usize) -> Option<impl Iterator<Item = &Channel>> {
+        let part = slot..slot + slots;
+        (slot < self.channels.capacity()).then(|| part.filter_map(|slot| self.channels.get(slot)))
+    }
+
     pub(crate) fn get(&self, id: ChannelId) -> Option<&Channel> {
         self.channels.get(id.slot as usize).filter(|channel| channel.id == id)
     }

@@ -297,6 +297,47 @@ impl Client {
         }
     }
 
+    /// Signs a token for channels, each a name or `prefix*`. `info`, a JSON object or empty, is what presence tells about the
+    /// user. With `publish` its holder may publish there from a browser, too.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`], [`Error::InvalidArgument`], [`Error::HubUnavailable`], [`Error::Timeout`],
+    /// [`Error::Incompatible`].
+    pub fn token(
+        &mut self,
+        channels: &[&str],
+        user: Option<&str>,
+        ttl: u32,
+        info: &[u8],
+        publish: bool,
+    ) -> Result<String, Error> {
+        match self.call(Call::Token { channels: channels.to_vec(), user, ttl, info, publish })? {
+            Answer::Token(token) => Ok(token),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// Ends the connections of browsers of this user, those to this channel, or where both are given those of the user to the
+    /// channel, and says how many there were. They are told the reason, one line of at most 123 bytes. With `revoke` tokens
+    /// that were issued until now open nothing any more: those of the user, for the channel, or both.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] when neither is given, else as [`token`](Self::token); [`Error::LimitExceeded`]: there is
+    /// no memory to remember what is revoked.
+    pub fn disconnect(
+        &mut self,
+        user: Option<&str>,
+        channel: Option<&str>,
+        reason: &str,
+        revoke: bool,
+    ) -> Result<u64, Error> {
+        channel.map(named).transpose()?;
+        match self.call(Call::Disconnect { user, channel, reason, revoke })? {
+            Answer::Count(count) => Ok(count),
+            _ => Err(nonsense()),
+        }
+    }
+
     /// A channel's counters, if there is such a channel.
     ///
     /// # Errors

@@ -243,15 +243,21 @@ impl Kind for Who {
     type Value = Authorization;
 
     fn read(&self, text: &str) -> Option<Authorization> {
-        Switch.read(text).map(|on| if on { Authorization::On } else { Authorization::Off })
+        match text {
+            "token" => Some(Authorization::Token),
+            text => Switch.read(text).map(|on| if on { Authorization::On } else { Authorization::Off }),
+        }
     }
 
     fn write(&self, value: &Authorization) -> String {
-        Switch.write(&(*value == Authorization::On))
+        match value {
+            Authorization::Token => "token".to_owned(),
+            value => Switch.write(&(*value == Authorization::On)),
+        }
     }
 
     fn allowed(&self) -> String {
-        "on or off (token is not available in this version)".to_owned()
+        "on, off or token".to_owned()
     }
 }
 
@@ -516,6 +522,27 @@ impl Kind for SocketPath {
 
     fn allowed(&self) -> String {
         format!("an absolute path of at most {MOST_SOCKET_PATH} bytes")
+    }
+}
+
+/// The path of a file.
+pub(super) struct FilePath;
+
+impl Kind for FilePath {
+    type Value = PathBuf;
+
+    fn read(&self, text: &str) -> Option<PathBuf> {
+        let path = Path::new(text);
+        let fits = path.is_absolute() && path.file_name().is_some() && !text.ends_with('/') && !text.contains('\0');
+        fits.then(|| path.to_owned())
+    }
+
+    fn write(&self, value: &PathBuf) -> String {
+        value.display().to_string()
+    }
+
+    fn allowed(&self) -> String {
+        "an absolute path".to_owned()
     }
 }
 

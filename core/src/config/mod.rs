@@ -127,6 +127,8 @@ pub enum Authorization {
     Off,
     /// Whoever names a channel that the backend created or that holds a stored message.
     On,
+    /// Whoever has a token that names the channel.
+    Token,
 }
 
 /// Whose pages may read answers from another origin.
@@ -339,6 +341,10 @@ declare! {
         socket_group: Option<String> = kind::Optional(kind::Account), "none";
         /// The user a hub that root starts runs as. It needs no home, no shell and no other purpose.
         user: String = kind::Account, "push";
+        /// The file with the secret that tokens are signed with, which only the hub reads, mode 0600; made at the first start.
+        /// Two lines during a change: the first signs, both verify; SIGHUP reads it again. An embedded hub has a secret of its
+        /// own that ends with it, unless this is set.
+        secret_file: PathBuf = kind::FilePath, default_secret_file(), shown "/var/lib/push/secret; for users other than root $XDG_STATE_HOME/push/secret, else ~/.local/state/push/secret";
         /// HTTP threads.
         threads: usize = kind::Number(1..=64), default_threads(), shown "number of cores, at most 8";
         /// Memory for channels and stored messages; when it is reached the oldest stored messages go.
@@ -403,7 +409,8 @@ declare! {
     }
     location {
         /// Who may subscribe: with on only to channels that the backend created or that hold a stored message, so that
-        /// nobody fills the memory with channels of their own.
+        /// nobody fills the memory with channels of their own; with token only who has a token that names the channel, and
+        /// on public publisher locations only who has one that lets its holder publish.
         authorized_channels_only: Authorization = kind::Who, "on";
         /// Whether messages published here are kept for those who come later.
         store_messages: bool = kind::Switch, "on";
@@ -464,6 +471,16 @@ fn default_socket() -> String {
     };
     let path = format!("{directory}/hub.sock");
     if kind::SocketPath.read(&path).is_some() { path } else { "/run/push/hub.sock".to_owned() }
+}
+
+fn default_secret_file() -> String {
+    let directory = |name: &str, under: &str| {
+        let directory = std::env::var(name).ok().filter(|directory| directory.starts_with('/'));
+        directory.map(|directory| format!("{}{under}/push/secret", directory.trim_end_matches('/')))
+    };
+    let own = || directory("XDG_STATE_HOME", "").or_else(|| directory("HOME", "/.local/state"));
+    let own = if rustix::process::geteuid().is_root() { None } else { own() };
+    own.filter(|path| kind::FilePath.read(path).is_some()).unwrap_or_else(|| "/var/lib/push/secret".to_owned())
 }
 
 fn default_threads() -> usize {
@@ -535,6 +552,12 @@ impl Config {
         }
         self.settle();
         Ok(())
+    }
+
+    /// Whether the key was set, whatever to.
+    #[cfg(feature = "hub")]
+    pub(crate) fn was_set(&self, key: &str) -> bool {
+        self.set.contains(&key)
     }
 
     /// Sets what a TOML file says; locations there replace those there were.

@@ -21,16 +21,18 @@ use rustix::event::{Timespec, epoll};
 use smallvec::SmallVec;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::oneshot;
 use tokio::task::yield_now;
 
-use crate::call::Call;
+use crate::call::{Answer, Call};
 use crate::channel::{ChannelId, ThreadId};
 use crate::config::Config;
 use crate::control::Control;
-use crate::fanout::{Key, Mailbox, Places, Seating};
-use crate::ingress::answer;
+use crate::fanout::{Dismissal, Key, Mailbox, Places, Seating};
+use crate::identity::Grant;
 use crate::ingress::feed::{Feed, Feeds};
-use crate::ingress::rings::{self, Attachment, Greeting, Origin};
+use crate::ingress::rings::{self, Attachment, Carried, Greeting, Origin};
+use crate::ingress::{Disconnect, answer, disconnect};
 use crate::message::Position;
 use crate::metrics::Counters;
 use crate::readiness::watch;
@@ -43,7 +45,7 @@ use crate::transport::render::Item;
 use crate::transport::reply::{Framing, Reply};
 use crate::transport::request::{MAX_HEAD, MAX_HEADERS, Parsed, Request, parse};
 use crate::transport::stream::Frames;
-use crate::transport::{Form, Outcome, serve, websocket};
+use crate::transport::{Farewell, Form, Outcome, serve, websocket};
 
 /// Readiness taken from the kernel in one go.
 const EVENTS: usize = 256;
@@ -193,6 +195,7 @@ impl HttpThread {
             self.work();
             self.counters().open(self.connections.len() + self.reading.borrow().under_way);
             if self.draining && self.connections.len() == 0 && self.reading.borrow().under_way == 0 {
+                inbox.mailbox.close();
                 return Ok(());
             }
         }
@@ -210,6 +213,12 @@ impl HttpThread {
         }
         if woken || self.owed {
             self.fan_out();
+        }
+        // After what was published before: who is sent away gets that.
+        if !self.owed {
+            for dismissal in self.inbox.mailbox.dismissals() {
+                self.dismiss_all(&dismissal);
+            }
         }
         if self.inbox.draining.load(Ordering::Acquire) && !self.draining {
             while self.owed {
@@ -369,6 +378,7 @@ impl HttpThread {
         let Some(connection) = self.connections.get(key) else { return };
         let location = &self.config.locations[usize::from(waiting.form.location)];
         let ttl = location.longpolling_connection_ttl.or(location.subscriber_connection_ttl);
+        let ttl = [ttl, waiting.grant.as_deref().map(Grant::time_left)].into_iter().flatten().min();
         waiting.places = self.seating.add(key, seats);
         self.inbox.mailbox.counters.seated(waiting.form.mode);
         connection.state = State::Waiting(waiting);
@@ -630,7 +640,10 @@ impl HttpThread {
                     continue;
                 }
                 match connection.state {
-                    State::Waiting(_) => self.time_out(key),
+                    State::Waiting(ref waiting) => match &waiting.grant {
+                        Some(grant) if grant.is_over() => drop(self.dismiss(key, Farewell::Expired)),
+                        _ => self.time_out(key),
+                    },
                     State::Streaming(_) => self.on_stream_deadline(key),
                     // Its request has come in time, and this thread is late.
                     State::Idle if connection.queued => self.set_deadline(key, Some(self.config.header_timeout)),
@@ -656,6 +669,40 @@ impl HttpThread {
         self.send(key, &reply.render(framing).into(), framing.keep_alive);
     }
 
+    /// Ends the connections that this is about.
+    fn dismiss_all(&mut self, dismissal: &Dismissal) {
+        let keys = match dismissal.channel {
+            Some(channel) => self.seating.of(channel).to_vec(),
+            None => self.connections.keys(),
+        };
+        let mut count = 0;
+        for key in keys {
+            let waiting = self.connections.get(key).and_then(|connection| connection.waiting());
+            if waiting.is_some_and(|waiting| dismissal.concerns(waiting.grant.as_deref(), &waiting.places)) {
+                count += u64::from(self.dismiss(key, Farewell::Disconnected(&dismissal.reason)));
+            }
+        }
+        dismissal.carried_out(count);
+    }
+
+    /// Tells a subscriber why it has to go. False when it is none.
+    fn dismiss(&mut self, key: Key, farewell: Farewell<'_>) -> bool {
+        let Some(connection) = self.connections.get(key) else { return false };
+        if matches!(connection.state, State::Streaming(_)) {
+            self.end_stream(key, Some(farewell));
+            return true;
+        }
+        if !matches!(connection.state, State::Waiting(_)) {
+            return false;
+        }
+        let State::Waiting(waiting) = std::mem::replace(&mut connection.state, State::Idle) else { return false };
+        let head = self.leave(&waiting);
+        let framing = self.frame(waiting.framing);
+        let reply = long_poll::dismissed(&self.config, &waiting.form, head.unwrap_or(waiting.from), farewell);
+        self.send(key, &reply.render(framing).into(), framing.keep_alive);
+        true
+    }
+
     /// Serves a request that has already come, and closes the connection without one.
     fn last_turn(&mut self, key: Key) {
         if let Some(connection) = self.connections.get(key) {
@@ -669,7 +716,7 @@ impl HttpThread {
         for key in self.connections.keys() {
             match self.connections.get(key).map(|connection| &connection.state) {
                 Some(State::Waiting(_)) => self.time_out(key),
-                Some(State::Streaming(_)) => self.end_stream(key),
+                Some(State::Streaming(_)) => self.end_stream(key, None),
                 Some(State::Idle) => self.last_turn(key),
                 _ => {}
             }
@@ -727,8 +774,19 @@ async fn serve_attached(
     let (number, longest) = (client.client(), config.max_channel_id_length);
     let feed = Rc::<Feed>::default();
     let engine = |origin: Origin<'_>, call: Call<'_>| match call {
-        Call::Subscribe { channels, after } => feeds.subscribe(&feed, &channels, after),
-        call => answer(&engine, longest, Some(origin), call),
+        Call::Subscribe { channels, after } => feeds.subscribe(&feed, &channels, after).into(),
+        Call::Disconnect { user, channel, reason, revoke } => {
+            let (done, count) = oneshot::channel();
+            let done = Box::new(|count| {
+                // The client may be gone by then.
+                let _ = done.send(count);
+            });
+            match disconnect(&engine, longest, Disconnect { user, channel, reason, revoke }, done) {
+                Err(error) => Carried::Now(Err(error)),
+                Ok(()) => Carried::Later(Box::pin(async { Ok(Answer::Count(count.await.unwrap_or_default())) })),
+            }
+        }
+        call => answer(&engine, longest, Some(origin), call).into(),
     };
     client.serve(config.max_message_size, engine, &feed).await;
     feeds.leave(&feed);

@@ -13,6 +13,7 @@ use super::{HttpThread, refusal_frame};
 use crate::channel::ChannelId;
 use crate::config::{Location, Mode};
 use crate::fanout::{Key, Places};
+use crate::identity::Grant;
 use crate::message::{Kind, NewMessage};
 use crate::sequencer::{Batch, Seats};
 use crate::transport::connection::{Progress, Sending, State, Waiting};
@@ -22,7 +23,7 @@ use crate::transport::render::Item;
 use crate::transport::reply::Reply;
 use crate::transport::stream::{Frames, Renderer, Stream};
 use crate::transport::websocket::{self, CloseCode, Opcode, Received};
-use crate::transport::{Form, refuse};
+use crate::transport::{Farewell, Form, refuse};
 
 /// What a WebSocket may publish in one turn: so many short messages, each counted in every one of its channels.
 const TURN: usize = 256;
@@ -51,7 +52,9 @@ impl HttpThread {
         output.push(out.into());
         waiting.places = self.seating.add(key, seats);
         self.inbox.mailbox.counters.seated(waiting.form.mode);
-        let ends = Deadlines::after(self.now, self.location(&waiting.form).subscriber_connection_ttl);
+        let life = self.location(&waiting.form).subscriber_connection_ttl;
+        let life = [life, waiting.grant.as_deref().map(Grant::time_left)].into_iter().flatten().min();
+        let ends = Deadlines::after(self.now, life);
         let Some(connection) = self.connections.get(key) else { return };
         connection.state = State::Streaming(Box::new(Stream {
             waiting,
@@ -69,7 +72,7 @@ impl HttpThread {
         self.queue(key);
         self.write_stream(key);
         if self.draining {
-            self.end_stream(key);
+            self.end_stream(key, None);
         }
     }
 
@@ -161,7 +164,7 @@ impl HttpThread {
             self.stand_up(&gone);
             self.touch(key, out.into());
             if alone {
-                self.end_stream(key);
+                self.end_stream(key, None);
             }
         }
     }
@@ -180,7 +183,8 @@ impl HttpThread {
         let now = self.now;
         let Some((stream, _)) = self.stream(key) else { return };
         if stream.ends <= now {
-            return self.end_stream(key);
+            let over = stream.waiting.grant.as_ref().is_some_and(|grant| grant.is_over());
+            return self.end_stream(key, over.then_some(Farewell::Expired));
         }
         if stream.output.is_blocked() {
             // The kernel tells only of much room: who takes little, but takes it, is seen here.
@@ -209,14 +213,14 @@ impl HttpThread {
         }
     }
 
-    /// Says that nothing more comes.
-    pub(super) fn end_stream(&mut self, key: Key) {
+    /// Says that nothing more comes, and why if there is a reason.
+    pub(super) fn end_stream(&mut self, key: Key, farewell: Option<Farewell<'_>>) {
         let config = self.config.clone();
         let Some((stream, _)) = self.stream(key) else { return };
-        let framing = stream.waiting.framing;
+        let (framing, from) = (stream.waiting.framing, stream.waiting.from);
         let renderer = Renderer::new(&config, &stream.waiting.form, framing.http10);
         let mut out = Vec::new();
-        renderer.end(&mut out);
+        renderer.end(&mut out, farewell.map(|farewell| (farewell, from)));
         let keep_alive = renderer.frames() == Frames::Chunks && self.frame(framing).keep_alive;
         self.finish(key, out.into(), keep_alive);
     }
@@ -244,7 +248,7 @@ impl HttpThread {
         let mut out = Vec::new();
         let complete = batch.messages.is_empty().then_some(batch.position);
         if batch.gap && !renderer.gap(&mut out, batch.position, complete) {
-            return self.end_stream(key);
+            return self.end_stream(key, None);
         }
         batch.messages.iter().for_each(|message| renderer.message(&mut out, &message.into()));
         stream.waiting.from = batch.position;
@@ -325,6 +329,13 @@ impl HttpThread {
             let mut out = Vec::new();
             match said {
                 Said::Text(text) => {
+                    // Who came with a token has the rights that it gives.
+                    if stream.waiting.grant.as_ref().is_some_and(|grant| !grant.publish) {
+                        let refusal =
+                            Reply::refusal(403, "The token does not let its holder publish to these channels.");
+                        self.finish(key, refusal_frame(&refusal).into(), false);
+                        return 0;
+                    }
                     let seats: Seats = stream.waiting.places.iter().map(|(channel, _)| *channel).collect();
                     if let Err(refusal) = self.publish(location, &seats, &text) {
                         self.finish(key, refusal_frame(&refusal).into(), false);

@@ -1,9 +1,14 @@
 //! What the calls of an attached client do.
 
+use std::sync::Arc;
+
 use super::rings::Origin;
+use crate::access::{self, Issue};
 use crate::call::{Answer, Call, Outcome};
 use crate::channel::ChannelName;
 use crate::error::Error;
+use crate::fanout::Dismissal;
+use crate::identity::check_user;
 use crate::sequencer::Sequencer;
 
 /// Carries one call to the engine. `longest` is `max_channel_id_length`. What `origin` says was carried out before is not
@@ -37,8 +42,62 @@ pub(crate) fn answer(engine: &Sequencer, longest: usize, origin: Option<Origin<'
         Call::History { channel, after, limit } => {
             Answer::History(engine.history(&name(channel)?, after, limit as usize))
         }
-        Call::Presence(_) | Call::Token { .. } | Call::Disconnect { .. } => {
+        Call::Token { channels, user, ttl, info, publish } => {
+            let issue = Issue { namespace: "", channels: &channels, user, ttl, info, publish };
+            Answer::Token(engine.access().sign(issue, engine.revoked().issue(access::now()))?)
+        }
+        Call::Disconnect { user, channel, reason, revoke } => {
+            // Only of a client of the hub before this one, whose connections are gone.
+            let what = Disconnect { user, channel, reason, revoke };
+            disconnect(engine, longest, what, Box::new(drop))?;
+            Answer::Count(0)
+        }
+        Call::Presence(_) => {
             return Err(Error::InvalidArgument("this hub does not know this call yet".to_owned()));
         }
     })
+}
+
+/// What [`Call::Disconnect`] says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Disconnect<'a> {
+    pub(crate) user: Option<&'a str>,
+    pub(crate) channel: Option<&'a str>,
+    pub(crate) reason: &'a str,
+    pub(crate) revoke: bool,
+}
+
+/// The longest reason, in bytes: what a close frame of a WebSocket has room for.
+const MAX_REASON: usize = 123;
+
+/// Revokes, and has the HTTP threads end connections. `done` is told how many there were, when all are told.
+pub(crate) fn disconnect(
+    engine: &Sequencer,
+    longest: usize,
+    Disconnect { user, channel, reason, revoke }: Disconnect<'_>,
+    done: Box<dyn FnOnce(u64) + Send>,
+) -> Result<(), Error> {
+    let wrong = |text: String| Err(Error::InvalidArgument(text));
+    if user.is_none() && channel.is_none() {
+        return wrong("a user or a channel must be given, else everybody would be disconnected".to_owned());
+    }
+    user.map(check_user).transpose()?;
+    let name = channel.map(|channel| ChannelName::new(channel.as_bytes(), longest)).transpose()?;
+    if reason.len() > MAX_REASON {
+        return wrong(format!("the reason has {} bytes, allowed are {MAX_REASON}", reason.len()));
+    }
+    if reason.chars().any(char::is_control) {
+        return wrong("the reason must be one line without control characters".to_owned());
+    }
+    if revoke {
+        engine.revoke(user, channel)?;
+    }
+    let id = name.as_ref().and_then(|name| engine.find(name));
+    if channel.is_some() && id.is_none() {
+        done(0);
+        return Ok(());
+    }
+    let user = user.map(|user| (user.into(), engine.owned_by(user)));
+    engine.dismiss(&Arc::new(Dismissal::new(engine.counters().count(), user, id, reason, done)));
+    Ok(())
 }

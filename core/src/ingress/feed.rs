@@ -168,7 +168,7 @@ impl Feeds {
         for channel in channels {
             let name = ChannelName::new(channel.as_bytes(), self.config.max_channel_id_length)?;
             if !wanted.iter().any(|other| other.name == name) {
-                wanted.push(Wanted { name, backlog: 0 });
+                wanted.push(Wanted { name, backlog: 0, opened: true });
             }
         }
         if wanted.is_empty() {

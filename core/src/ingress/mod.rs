@@ -7,4 +7,4 @@ pub(crate) mod http;
 pub mod rings;
 pub(crate) mod statistics;
 
-pub(crate) use calls::answer;
+pub(crate) use calls::{Disconnect, answer, disconnect};

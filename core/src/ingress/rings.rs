@@ -8,7 +8,7 @@ use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -247,14 +247,29 @@ enum Misuse {
     Unwatched(io::Error),
 }
 
+/// What becomes of a call.
+pub enum Carried {
+    /// It is done.
+    Now(Outcome),
+    /// Others have to do their part; the client's next call waits.
+    Later(Pin<Box<dyn Future<Output = Outcome>>>),
+}
+
+impl From<Outcome> for Carried {
+    fn from(outcome: Outcome) -> Self {
+        Self::Now(outcome)
+    }
+}
+
 /// How far a batch came.
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Progressed {
     More,
     /// The ring is empty.
     Idle,
     /// There is no room for a reply.
     Blocked,
+    /// The call of this number is being carried out elsewhere.
+    Waiting(u64, Pin<Box<dyn Future<Output = Outcome>>>),
 }
 
 /// What woke us.
@@ -295,12 +310,16 @@ impl Attachment {
 
     /// Carries out what stands in the ring of a client that was taken over, as far as that goes without waiting for it.
     /// False for a client that misbehaves.
-    pub fn drain(&mut self, max_message_size: u64, mut engine: impl FnMut(Origin<'_>, Call<'_>) -> Outcome) -> bool {
+    pub fn drain<R: Into<Carried>>(
+        &mut self,
+        max_message_size: u64,
+        mut engine: impl FnMut(Origin<'_>, Call<'_>) -> R,
+    ) -> bool {
         let (socket, Peer { pid, uid }) = (self.socket.as_fd(), self.peer);
         let drained = self.calls.take_over(socket, max_message_size).and_then(|()| {
             // As in `rest`: it may go on writing.
             for _ in 0..self.calls.most_batches() {
-                if self.calls.batch(socket, max_message_size, self.peer, &mut engine)? != Progressed::More {
+                if !matches!(self.calls.batch(socket, max_message_size, self.peer, &mut engine)?, Progressed::More) {
                     break;
                 }
             }
@@ -313,10 +332,10 @@ impl Attachment {
 
     /// Carries its calls to `engine` until it is gone or misbehaves. Publications above `max_message_size` bytes are refused
     /// here, those above [`MAX_BATCH`] without being kept. What `feed` has goes to the client as it has room.
-    pub async fn serve(
+    pub async fn serve<R: Into<Carried>>(
         self,
         max_message_size: u64,
-        mut engine: impl FnMut(Origin<'_>, Call<'_>) -> Outcome,
+        mut engine: impl FnMut(Origin<'_>, Call<'_>) -> R,
         feed: &Feed,
     ) {
         let Self { calls, bell, socket, peer } = self;
@@ -370,12 +389,12 @@ impl Calls {
         self.requests.layout().capacity / size_of::<u64>() / BATCH + 1
     }
 
-    fn batch(
+    fn batch<R: Into<Carried>>(
         &mut self,
         socket: BorrowedFd<'_>,
         limit: u64,
         peer: Peer,
-        engine: &mut impl FnMut(Origin<'_>, Call<'_>) -> Outcome,
+        engine: &mut impl FnMut(Origin<'_>, Call<'_>) -> R,
     ) -> Result<Progressed, Misuse> {
         let mut progressed = Progressed::More;
         for _ in 0..BATCH {
@@ -402,7 +421,12 @@ impl Calls {
                         Call::Publish { message, .. } if message.payload.len() as u64 > limit => {
                             Err(Error::TooLarge { len: message.payload.len() as u64, limit })
                         }
-                        _ => engine(Origin { client: self.client, progress: &self.progress }, call),
+                        _ => match engine(Origin { client: self.client, progress: &self.progress }, call).into() {
+                            Carried::Now(outcome) => outcome,
+                            // Who wants no answer waits for nothing.
+                            Carried::Later(_) if number == 0 => Ok(Answer::Pong),
+                            Carried::Later(later) => return Ok(Progressed::Waiting(number, later)),
+                        },
                     };
                     (number, outcome)
                 }
@@ -414,7 +438,7 @@ impl Calls {
                 self.answer(socket, number, outcome)?;
             }
         }
-        if self.requests.producer_waits(progressed == Progressed::Idle) {
+        if self.requests.producer_waits(matches!(progressed, Progressed::Idle)) {
             doorbell::nudge(socket);
         }
         Ok(progressed)
@@ -493,20 +517,26 @@ impl Drop for Served {
 }
 
 impl Served {
-    async fn work(
+    async fn work<R: Into<Carried>>(
         &mut self,
         limit: u64,
-        engine: &mut impl FnMut(Origin<'_>, Call<'_>) -> Outcome,
+        engine: &mut impl FnMut(Origin<'_>, Call<'_>) -> R,
         feed: &Feed,
     ) -> Result<(), Misuse> {
         loop {
-            let called = self.calls.batch(self.socket.as_fd(), limit, self.peer, engine)?;
+            let called = match self.calls.batch(self.socket.as_fd(), limit, self.peer, engine)? {
+                Progressed::Waiting(number, later) => {
+                    self.calls.answer(self.socket.as_fd(), number, later.await)?;
+                    Progressed::More
+                }
+                called => called,
+            };
             let delivered = self.calls.deliver(self.socket.as_fd(), feed)?;
-            if called == Progressed::More || delivered == Progressed::More {
+            if matches!(called, Progressed::More) || matches!(delivered, Progressed::More) {
                 tokio::task::yield_now().await;
                 continue;
             }
-            if called == Progressed::Idle && !self.calls.requests.want_data()? {
+            if matches!(called, Progressed::Idle) && !self.calls.requests.want_data()? {
                 continue;
             }
             match self.hear(feed).await {
@@ -518,18 +548,21 @@ impl Served {
     }
 
     /// What a client has committed before its end is acted on. Nobody reads replies any more.
-    async fn rest(
+    async fn rest<R: Into<Carried>>(
         &mut self,
         limit: u64,
-        engine: &mut impl FnMut(Origin<'_>, Call<'_>) -> Outcome,
+        engine: &mut impl FnMut(Origin<'_>, Call<'_>) -> R,
     ) -> Result<(), Misuse> {
         // Somebody else may hold the memfd and go on writing: more than the ring held is not the client's.
         for _ in 0..self.calls.most_batches() {
             if std::mem::take(&mut self.calls.reply.pending) {
                 self.calls.requests.release();
             }
-            if self.calls.batch(self.socket.as_fd(), limit, self.peer, engine)? == Progressed::Idle {
-                break;
+            match self.calls.batch(self.socket.as_fd(), limit, self.peer, engine)? {
+                Progressed::Idle => break,
+                // It is done without us; nobody is told.
+                Progressed::Waiting(..) => self.calls.requests.release(),
+                Progressed::More | Progressed::Blocked => {}
             }
             tokio::task::yield_now().await;
         }

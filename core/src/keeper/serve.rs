@@ -352,7 +352,8 @@ impl Keeper {
 
     fn reload(&mut self, reload: Option<Reload<'_>>) {
         let Some(read) = reload else {
-            return tracing::warn!("SIGHUP changes nothing: php-fpm gave this hub its configuration; restart php-fpm");
+            tracing::warn!("SIGHUP changes no key: php-fpm gave this hub its configuration; restart php-fpm");
+            return self.tell_hub();
         };
         service::tell_reloading();
         let done = read()
@@ -361,7 +362,16 @@ impl Keeper {
         if let Err(error) = done {
             tracing::error!("SIGHUP: the configuration stays as it is: {error}");
         }
+        self.tell_hub();
         service::tell(&[NotifyState::Ready]);
+    }
+
+    /// Has the hub take over the configuration, and read again what it reads itself.
+    fn tell_hub(&self) {
+        let told = self.hub.as_ref().map(|hub| hub.reconfigure(self.config_file.as_fd()));
+        if let Some(Err(error)) = told {
+            tracing::error!("SIGHUP: the hub cannot be told: {error}");
+        }
     }
 
     fn take_over(&mut self, Change { config, taken, left }: Change) -> io::Result<()> {
@@ -376,9 +386,6 @@ impl Keeper {
         self.config_file = process::sealed(c"push-config", config.to_toml().as_bytes())?;
         logging::set_level(config.log_level);
         self.config = config;
-        if let Some(hub) = &self.hub {
-            hub.reconfigure(self.config_file.as_fd())?;
-        }
         tracing::info!("SIGHUP: changed from now on: {}", taken.join(", "));
         Ok(())
     }

@@ -23,6 +23,8 @@ pub(crate) struct Wanted {
     pub(crate) name: ChannelName,
     /// How many of the newest stored messages are wanted, whatever the position.
     pub(crate) backlog: u32,
+    /// A token opens it, whether it exists or not.
+    pub(crate) opened: bool,
 }
 
 /// A subscriber's question.
@@ -130,7 +132,7 @@ impl State {
             let wildcard = self.limits.is_wildcard(&wanted.name);
             wildcards += usize::from(wildcard);
             let open = channel.is_some_and(|channel| channel.created.is_some() || channel.history.len() > 0);
-            if subscribe.authorized_only && !open && !wildcard {
+            if subscribe.authorized_only && !open && !wildcard && !wanted.opened {
                 return Err(Refusal::Unauthorized);
             }
             if let (Some(channel), Some(most)) = (channel, self.limits.subscribers_per_channel)

@@ -7,8 +7,10 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use super::{Last, Limits, Moment, State};
+use crate::access::Revoked;
 use crate::channel::history::{Entry, History};
 use crate::channel::{Channel, ChannelName, Dedupe, Directory, MAX_NAME};
 use crate::journal::{Class, Region, Word};
@@ -50,6 +52,8 @@ impl State {
         let mut channels: BTreeMap<u32, Channel> = BTreeMap::new();
         let mut keys: Vec<Key> = Vec::new();
         let mut replaced = Vec::new();
+        let revoked = Arc::new(Revoked::default());
+        let mut revoked_bytes = 0;
         // A slot is never above the number of channels that the journal can have held.
         let slots = journal.capacity() / LEAST_RECORD;
         damaged |= !registry.revive(|entry, counters, record| match entry {
@@ -77,6 +81,13 @@ impl State {
                 keys.push(Key { expires, channel, text: key.into(), published, record });
                 true
             }
+            registry::Entry::Revoked { key, at } => {
+                match revoked.insert(key, at, record) {
+                    Some(old) => replaced.push(old),
+                    None => revoked_bytes += Revoked::cost(key),
+                }
+                true
+            }
         });
         replaced.into_iter().for_each(|record| registry.release(record));
 
@@ -98,6 +109,8 @@ impl State {
             owed: (0..threads).map(|_| Default::default()).collect(),
             deadlines: BTreeMap::new(),
             dedupe: Dedupe::default(),
+            revoked,
+            revoked_bytes,
             channel_bytes: 0,
             subscribers: 0,
             stored: 0,

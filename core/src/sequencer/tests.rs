@@ -45,7 +45,7 @@ fn restored(limits: Limits, now: u32, journal: &OwnedFd) -> State {
 }
 
 fn wanted(set: &BTreeSet<usize>) -> Vec<Wanted> {
-    set.iter().map(|&index| Wanted { name: name(index), backlog: 0 }).collect()
+    set.iter().map(|&index| Wanted { name: name(index), backlog: 0, opened: false }).collect()
 }
 
 fn ask(channels: &[Wanted], after: Option<Position>, wait: bool) -> Subscribe<'_> {

@@ -69,7 +69,6 @@ pub(crate) struct Waiting {
     pub(crate) form: Form,
     pub(crate) framing: Framing,
     /// What it was let in with; nothing is kept for those who came with the name of their channel only.
-    #[allow(dead_code, reason = "nobody asks yet who a connection is")]
     pub(crate) grant: Option<Rc<Grant>>,
 }
 

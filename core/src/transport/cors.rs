@@ -40,7 +40,9 @@ pub(crate) fn allow(reply: Reply, location: &Location, origin: Origin) -> Reply 
     let reply = match (origin, &location.allowed_origins) {
         (Origin::All, _) => reply.header("Access-Control-Allow-Origin", "*"),
         (Origin::Listed(index), Some(Origins::Listed(list))) => {
-            reply.header("Vary", "Origin").header("Access-Control-Allow-Origin", &list[usize::from(index)])
+            // A cookie counts there, too.
+            let reply = reply.header("Vary", "Origin").header("Access-Control-Allow-Credentials", "true");
+            reply.header("Access-Control-Allow-Origin", &list[usize::from(index)])
         }
         // The answer to another origin would be another one.
         (Origin::Unlisted, _) => return reply.header("Vary", "Origin"),
@@ -50,14 +52,18 @@ pub(crate) fn allow(reply: Reply, location: &Location, origin: Origin) -> Reply 
         .header("Access-Control-Allow-Methods", methods)
         .header(
             "Access-Control-Allow-Headers",
-            "If-Modified-Since,If-None-Match,Etag,Event-Id,Event-Type,Last-Event-ID,X-Nginx-PushStream-Mode",
+            "Authorization,If-Modified-Since,If-None-Match,Etag,Event-Id,Event-Type,Last-Event-ID,X-Nginx-PushStream-Mode",
         )
         .header("Access-Control-Expose-Headers", "Etag, Last-Modified, X-Push-Gap, X-Nginx-PushStream-Explain")
 }
 
 /// Whether a WebSocket may be opened from there: by programs, by pages of the same host, and by listed origins.
 pub(crate) fn may_open(origin: Origin, request: &Request<'_>) -> bool {
-    let Some(sent) = request.header("origin").filter(|_| origin == Origin::Unlisted) else { return true };
-    let host = sent.splitn(2, |&byte| byte == b':').nth(1).and_then(|rest| rest.strip_prefix(b"//"));
+    request.header("origin").filter(|_| origin == Origin::Unlisted).is_none_or(|sent| is_own(sent, request))
+}
+
+/// Whether the origin is that of the host that the request was sent to.
+pub(crate) fn is_own(origin: &[u8], request: &Request<'_>) -> bool {
+    let host = origin.splitn(2, |&byte| byte == b':').nth(1).and_then(|rest| rest.strip_prefix(b"//"));
     host.is_some_and(|host| request.header("host").is_some_and(|own| own.eq_ignore_ascii_case(host)))
 }

@@ -5,8 +5,8 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::render::Item;
-use super::reply::Reply;
-use super::{Form, Layout, cors};
+use super::reply::{INVALID_TOKEN, Reply};
+use super::{Farewell, Form, Layout, cors};
 use crate::config::Config;
 use crate::message::{Kind, Position};
 
@@ -57,12 +57,37 @@ pub(crate) fn timed_out(config: &Config, form: &Form, position: Position) -> Rep
     answer(config, form, if with_body { std::slice::from_ref(&item) } else { &[] }, position, false)
 }
 
+/// The answer to a long-poll that has to go. It is complete up to the position.
+pub(crate) fn dismissed(config: &Config, form: &Form, position: Position, farewell: Farewell<'_>) -> Reply {
+    let location = &config.locations[usize::from(form.location)];
+    let (status, text) = match farewell {
+        Farewell::Expired => (401, Farewell::EXPIRED),
+        Farewell::Disconnected(reason) => (403, reason),
+    };
+    let reply = cors::allow(Reply::new(status).position(position), location, form.origin);
+    let reply = match farewell {
+        Farewell::Expired => reply.header("WWW-Authenticate", INVALID_TOKEN),
+        Farewell::Disconnected(_) => reply,
+    };
+    match (form.layout, farewell) {
+        (Layout::Json, Farewell::Expired) => reply.body("application/json", json(&[], position, false)),
+        (Layout::Json, Farewell::Disconnected(reason)) => {
+            let answer = Answer { messages: Vec::new(), position, gap: false, disconnect: Some(reason) };
+            reply.body("application/json", write(&answer))
+        }
+        _ => reply.body("text/plain; charset=utf-8", format!("{text}\n").into_bytes()),
+    }
+}
+
 #[derive(Serialize)]
 struct Answer<'a> {
     messages: Vec<JsonItem<'a>>,
     #[serde(serialize_with = "as_text")]
     position: Position,
     gap: bool,
+    /// Why it has to go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disconnect: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -95,8 +120,11 @@ fn json(items: &[Item<'_>], position: Position, gap: bool) -> Vec<u8> {
         let Position { time, tag } = item.position;
         JsonItem { id: item.id, channel: item.channel, event: item.event, data, encoding, time, tag }
     });
-    let answer = Answer { messages: messages.collect(), position, gap };
-    serde_json::to_vec(&answer).expect("texts, numbers and checked JSON can be written")
+    write(&Answer { messages: messages.collect(), position, gap, disconnect: None })
+}
+
+fn write(answer: &Answer<'_>) -> Vec<u8> {
+    serde_json::to_vec(answer).expect("texts, numbers and checked JSON can be written")
 }
 
 /// The value, the text, or base64. What a publisher calls JSON is checked here: another process may say anything.

@@ -20,6 +20,7 @@ use std::time::UNIX_EPOCH;
 
 use percent_encoding::percent_decode_str;
 
+use crate::access::{may_publish, may_subscribe};
 use crate::channel::{ChannelName, InvalidName, ThreadId};
 use crate::config::{Authorization, Config, Handler, Location, Mode, Variable};
 use crate::error::{Error, Limit};
@@ -58,6 +59,19 @@ pub(crate) enum Outcome {
         head: Reply,
         refusal: Reply,
     },
+}
+
+/// Why a subscriber has to go before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Farewell<'a> {
+    /// The token that let it in has expired.
+    Expired,
+    /// The backend says so; the reason is one line.
+    Disconnected(&'a str),
+}
+
+impl Farewell<'_> {
+    pub(crate) const EXPIRED: &'static str = "token expired";
 }
 
 /// How a subscriber wants its answer.
@@ -114,7 +128,12 @@ fn serve_at(
     }
     match location.handler {
         Handler::Publisher { .. } => {
-            let reply = http::publish(engine, location, &channels(location, config, request)?, request);
+            let mut channels = channels(location, config, request)?;
+            // Whoever reaches an admin listener is the backend.
+            if location.public {
+                may_publish(engine, location, request, &mut channels, !matches!(request.method, "GET" | "HEAD"))?;
+            }
+            let reply = http::publish(engine, location, &channels, request);
             Ok(Outcome::Reply(cors::allow(reply, location, origin)))
         }
         Handler::Statistics => {
@@ -175,7 +194,7 @@ fn channels(location: &Location, config: &Config, request: &Request<'_>) -> Resu
     let mut channels: Vec<Wanted> = Vec::new();
     for (name, backlog) in request::channels_path(&path) {
         let name = ChannelName::new(name, config.max_channel_id_length).map_err(|error| refuse_name(&error))?;
-        channels.push(Wanted { name, backlog });
+        channels.push(Wanted { name, backlog, opened: false });
         if channels.len() > most {
             return Err(refuse_limit(Limit::ChannelsPerSubscription(most as u32)));
         }
@@ -217,7 +236,7 @@ fn subscribe(
     if channels.is_empty() {
         return Err(Reply::refusal(400, "No channel id provided."));
     }
-    let grant: Option<Rc<Grant>> = None;
+    let grant = may_subscribe(engine, location, request, &mut channels)?;
     let position = position(request)?;
     // A browser opens an event stream again at the address of its first request: what it says of itself is newer than any
     // argument or backlog there.

@@ -6,6 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
 
+use super::Farewell;
 use crate::config::{Escape, Location, Part, Template};
 use crate::message::{Kind, Message, Position};
 
@@ -14,6 +15,7 @@ const PING: i64 = -1;
 const DELETED: i64 = -2;
 const TIMED_OUT: i64 = -3;
 const GAP: i64 = -4;
+const FAREWELL: i64 = -5;
 
 /// What an answer carries for one message.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +61,11 @@ impl<'a> Item<'a> {
     /// The end of a long-poll that got nothing.
     pub(crate) fn timed_out(position: Position) -> Self {
         Self::notice(TIMED_OUT, "", b"Timed out", position)
+    }
+
+    /// The subscriber has to go.
+    pub(crate) fn farewell(event: &'a str, text: &'a str, position: Position) -> Self {
+        Self { event: Some(event), ..Self::notice(FAREWELL, "", text.as_bytes(), position) }
     }
 
     /// Messages before the position are missing.
@@ -108,6 +115,29 @@ impl Layout {
             }
             (_, Some(text)) => self.append(out, location, &Item::gap(text, position)),
             (_, None) => {}
+        }
+    }
+
+    /// Appends what tells the subscriber why it has to go. A template says it as a message, if there are words for it.
+    pub(crate) fn append_farewell(
+        self,
+        out: &mut Vec<u8>,
+        location: &Location,
+        farewell: Farewell<'_>,
+        complete: Position,
+    ) {
+        let (event, text) = match farewell {
+            Farewell::Expired => ("push.expired", Farewell::EXPIRED),
+            Farewell::Disconnected(reason) => ("push.disconnect", reason),
+        };
+        match (self, farewell) {
+            (Self::Events, _) => {
+                write!(out, "id: {complete}\nevent: {event}\ndata: {text}\n\n").expect("writing to memory");
+            }
+            (_, Farewell::Disconnected(reason)) if !reason.is_empty() => {
+                self.append(out, location, &Item::farewell(event, reason, complete));
+            }
+            _ => {}
         }
     }
 

@@ -8,6 +8,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::stream::Frames;
 use crate::message::Position;
 
+/// What `WWW-Authenticate` says of a token that is not, or no longer, valid (RFC 6750, section 3.1).
+pub(crate) const INVALID_TOKEN: &str = "Bearer error=\"invalid_token\"";
+
 /// What of the request decides the frame of its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Framing {
@@ -115,6 +118,7 @@ fn phrase(status: u16) -> &'static str {
         200 => "OK",
         304 => "Not Modified",
         400 => "Bad Request",
+        401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",

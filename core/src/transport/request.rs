@@ -45,6 +45,12 @@ impl<'a> Request<'a> {
         find(self.headers, name)
     }
 
+    /// The values of all headers of this name, without surrounding blanks.
+    pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        let named = self.headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name));
+        named.map(|header| header.value.trim_ascii())
+    }
+
     /// Whether the headers of this name, each a list, hold the token in any case.
     pub(crate) fn lists(&self, name: &str, token: &str) -> bool {
         lists(self.headers, name, token)
@@ -52,7 +58,12 @@ impl<'a> Request<'a> {
 
     /// The first argument of this name, decoded once. A plus stays a plus.
     pub(crate) fn argument(&self, name: &str) -> Option<Cow<'a, [u8]>> {
-        self.query.split('&').find_map(|pair| {
+        self.arguments(name).next()
+    }
+
+    /// All arguments of this name, decoded once.
+    pub(crate) fn arguments(&self, name: &str) -> impl Iterator<Item = Cow<'a, [u8]>> {
+        self.query.split('&').filter_map(move |pair| {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             (key == name).then(|| percent_decode(value.as_bytes()).into())
         })

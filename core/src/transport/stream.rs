@@ -10,8 +10,8 @@ use super::deadlines::Tick;
 use super::output::Output;
 use super::render::{Item, Layout};
 use super::reply::Reply;
-use super::websocket::{self, Opcode};
-use super::{Form, cors};
+use super::websocket::{self, CloseCode, Opcode};
+use super::{Farewell, Form, cors};
 use crate::config::{Config, Location, Mode, Padding};
 use crate::message::Position;
 
@@ -113,15 +113,24 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    /// The end of the stream.
-    pub(crate) fn end(&self, out: &mut Vec<u8>) {
+    /// The end of the stream, with what its subscriber is told and how far it is complete.
+    pub(crate) fn end(&self, out: &mut Vec<u8>, farewell: Option<(Farewell<'_>, Position)>) {
         let mut text = Vec::new();
+        if let Some((farewell, complete)) = farewell.filter(|_| self.frames != Frames::WebSocket) {
+            self.layout.append_farewell(&mut text, self.location, farewell, complete);
+        }
         self.layout.append_frame(&mut text, self.location.footer_template.as_deref());
         self.frame(out, &text);
         match self.frames {
             Frames::Plain => {}
             Frames::Chunks => out.extend_from_slice(b"0\r\n\r\n"),
-            Frames::WebSocket => websocket::append_frame(out, Opcode::Close, b""),
+            Frames::WebSocket => match farewell {
+                None => websocket::append_frame(out, Opcode::Close, b""),
+                Some((Farewell::Expired, _)) => websocket::append_close(out, CloseCode::EXPIRED, Farewell::EXPIRED),
+                Some((Farewell::Disconnected(reason), _)) => {
+                    websocket::append_close(out, CloseCode::DISCONNECTED, reason);
+                }
+            },
         }
     }
 

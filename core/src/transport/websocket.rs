@@ -64,6 +64,10 @@ impl CloseCode {
     pub(crate) const REFUSED: Self = Self(1008);
     /// A frame or message above the limit.
     pub(crate) const TOO_LARGE: Self = Self(1009);
+    /// The token that opened the connection has expired: one that comes with a new token goes on.
+    pub(crate) const EXPIRED: Self = Self(4001);
+    /// The backend wants the connection to end.
+    pub(crate) const DISCONNECTED: Self = Self(4002);
 
     /// The codes that may stand in a frame (RFC 6455, section 7.4, and the registry it opens).
     fn new(code: u16) -> Option<Self> {

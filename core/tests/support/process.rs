@@ -59,6 +59,7 @@ impl Site {
             ("listen", listen),
             ("user", "nobody".to_owned()),
             ("log", self.path("hub.log").to_str().unwrap().to_owned()),
+            ("secret_file", self.path("run/secret").to_str().unwrap().to_owned()),
             ("threads", "2".to_owned()),
             ("linger", "300ms".to_owned()),
             ("authorized_channels_only", "off".to_owned()),

@@ -149,6 +149,12 @@ impl Stream {
         assert_eq!(String::from_utf8_lossy(&self.body), "");
     }
 
+    /// What comes until the body is over.
+    pub fn rest(mut self) -> String {
+        while self.read_more() {}
+        String::from_utf8(self.body).expect("UTF-8")
+    }
+
     /// True when nothing has come that was not asked for.
     pub fn is_silent(&mut self) -> bool {
         self.body.is_empty() && self.client.is_silent()

@@ -1,0 +1,198 @@
+//! Who may subscribe and publish: tokens, the secret they are signed with, and what was revoked of them.
+//!
+//! [`Access`] signs and verifies; [`may_subscribe`] and [`may_publish`] decide about a request, before the engine sees it.
+//! What of a request is its credential, and when a cookie is one, stands in [`credential`]. Neither a token nor a channel's
+//! name is ever logged.
+
+mod credential;
+mod revoked;
+mod secret;
+mod token;
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use credential::{Credential, credential};
+pub(crate) use revoked::{Revoked, key as revocation};
+use token::Keys;
+pub(crate) use token::{Issue, Token};
+
+use crate::config::{Authorization, Location};
+use crate::error::Error;
+use crate::identity::Grant;
+use crate::keeper::StartError;
+use crate::sequencer::{Sequencer, Wanted};
+use crate::transport::reply::{INVALID_TOKEN, Reply};
+use crate::transport::request::Request;
+
+/// A refused token is logged once in this time, in milliseconds: whoever sends wrong ones in a loop must not fill the log.
+const LOG_EVERY: u64 = 1000;
+
+/// Signs tokens, and verifies them.
+pub(crate) struct Access {
+    keys: RwLock<Arc<Keys>>,
+    /// Where they stand; nowhere when they end with this process.
+    file: Option<PathBuf>,
+    /// When a refusal was logged last.
+    logged: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl Access {
+    /// With the secrets of the file, which is made if need be. Where it cannot be made, tokens end with this hub.
+    ///
+    /// # Errors
+    /// The file is there and not fit to be used.
+    pub(crate) fn open(file: &Path) -> Result<Self, StartError> {
+        match secret::open(file)? {
+            Ok(keys) => Ok(Self::new(keys, Some(file.to_owned()))),
+            Err(why) => {
+                tracing::warn!(
+                    "secret_file = \"{}\" cannot be made: {why}: tokens are valid until this hub ends only; make its \
+                     directory, writable for the user of the hub, or set another",
+                    file.display()
+                );
+                Self::of_this_process()
+            }
+        }
+    }
+
+    /// With a secret that ends with this process.
+    ///
+    /// # Errors
+    /// The system gives no random numbers.
+    pub(crate) fn of_this_process() -> Result<Self, StartError> {
+        let keys = secret::of_this_process().map_err(|error| StartError::new(format!("no random numbers: {error}")))?;
+        Ok(Self::new(keys, None))
+    }
+
+    fn new(keys: Keys, file: Option<PathBuf>) -> Self {
+        Self { keys: RwLock::new(Arc::new(keys)), file, logged: AtomicU64::new(0), refused: AtomicU64::new(0) }
+    }
+
+    /// Reads the file again.
+    pub(crate) fn reload(&self) {
+        let Some(file) = &self.file else { return };
+        match secret::read(file) {
+            Ok(Ok(keys)) => {
+                *self.keys.write().expect("storing a pointer does not panic") = Arc::new(keys);
+                tracing::info!("the secrets of secret_file were read again");
+            }
+            Ok(Err(why)) => tracing::error!("the secrets stay as they are: {why}"),
+            Err(error) => {
+                tracing::error!("the secrets stay as they are: secret_file = \"{}\": {error}", file.display());
+            }
+        }
+    }
+
+    /// Signs a token. `now` is the Unix time in milliseconds.
+    pub(crate) fn sign(&self, issue: Issue<'_>, now: u64) -> Result<String, Error> {
+        self.keys().sign(issue, now)
+    }
+
+    fn verify(&self, token: &[u8], namespace: &str, now: u64) -> Result<Token, &'static str> {
+        self.keys().verify(token, namespace, now)
+    }
+
+    fn keys(&self) -> Arc<Keys> {
+        self.keys.read().expect("reading a pointer does not panic").clone()
+    }
+
+    /// Tells the operator, and the developer with the answer, why a request is not let in.
+    fn refuse(&self, status: u16, why: &str, now: u64) -> Reply {
+        let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
+        let last = self.logged.load(Ordering::Relaxed);
+        if now.saturating_sub(last) >= LOG_EVERY
+            && self.logged.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            tracing::info!(refused, status, "a request was not let in: {why}");
+        }
+        let reply = Reply::refusal(status, why).body("text/plain", format!("{why}\n").into_bytes());
+        match status {
+            401 => reply.header("WWW-Authenticate", INVALID_TOKEN),
+            _ => reply,
+        }
+    }
+}
+
+/// Unix time in milliseconds.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+/// What a request that wants to hear of these channels is let in with, or why it is not. Those that a token opens are
+/// marked; whether others are there to be had is the engine's to say.
+pub(crate) fn may_subscribe(
+    engine: &Sequencer,
+    location: &Location,
+    request: &Request<'_>,
+    channels: &mut [Wanted],
+) -> Result<Option<Rc<Grant>>, Reply> {
+    let (access, now) = (engine.access(), now());
+    let refuse = |status, why: &str| access.refuse(status, why, now);
+    let demanded = location.authorized_channels_only == Authorization::Token;
+    let Some(token) = presented(access, location, request, now)? else {
+        return match demanded {
+            true => Err(refuse(401, "This location needs a token, and none was sent.")),
+            false => Ok(None),
+        };
+    };
+    let (namespace, revoked) = ("", engine.revoked());
+    let user = token.identity.as_ref().map(|identity| &*identity.user);
+    if user.is_some_and(|user| revoked.concerns_user(namespace, user, token.issued)) {
+        return Err(refuse(401, "The token was refused: it was revoked."));
+    }
+    let mut all = true;
+    for wanted in channels {
+        wanted.opened = token.names(&wanted.name);
+        all &= wanted.opened;
+        if demanded && !wanted.opened {
+            return Err(refuse(403, "The token does not open this channel."));
+        }
+        if revoked.concerns_channel(namespace, user, &wanted.name, token.issued) {
+            return Err(refuse(403, "The token was revoked for this channel."));
+        }
+    }
+    let publish = token.publish && all;
+    Ok(Some(Rc::new(Grant { identity: token.identity, expires: token.expires, publish })))
+}
+
+/// Whether the request may do to these channels what it wants; `changes`: more than to read their counters. Who presents a
+/// token has the rights that the token gives.
+pub(crate) fn may_publish(
+    engine: &Sequencer,
+    location: &Location,
+    request: &Request<'_>,
+    channels: &mut [Wanted],
+    changes: bool,
+) -> Result<(), Reply> {
+    match may_subscribe(engine, location, request, channels)? {
+        Some(grant) if changes && !grant.publish => {
+            Err(engine.access().refuse(403, "The token does not let its holder publish to this channel.", now()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The token that came with the request, verified.
+fn presented(access: &Access, location: &Location, request: &Request<'_>, now: u64) -> Result<Option<Token>, Reply> {
+    let token = match credential(location, request) {
+        Credential::None => return Ok(None),
+        Credential::Ambiguous => {
+            return Err(access.refuse(401, "The token was refused: the request has several.", now));
+        }
+        Credential::Foreign => {
+            return Err(access.refuse(
+                403,
+                "A token in a cookie is taken from pages of this host and of allowed_origins only: Origin is another, or missing.",
+                now,
+            ));
+        }
+        Credential::Token(token) => token,
+    };
+    let verified = access.verify(&token, "", now);
+    verified.map(Some).map_err(|why| access.refuse(401, &format!("The token was refused: {why}."), now))
+}
