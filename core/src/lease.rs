@@ -103,10 +103,10 @@ pub(crate) fn timespec(duration: Duration) -> Timespec {
     Timespec { tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX), tv_nsec: duration.subsec_nanos().into() }
 }
 
-/// Most descriptors of a datagram.
-const WITH: usize = 3;
+/// Most descriptors of a datagram; the kernel allows 253.
+pub(crate) const WITH: usize = 250;
 
-/// Sends one datagram with a few descriptors; never waits.
+/// Sends one datagram with descriptors; never waits.
 pub(crate) fn send(to: BorrowedFd<'_>, bytes: &[u8], with: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(WITH))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -127,9 +127,16 @@ pub(crate) fn receive(from: BorrowedFd<'_>) -> io::Result<(Vec<u8>, Vec<OwnedFd>
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(WITH))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-    let message = rustix::io::retry_on_intr(|| {
-        rustix::net::recvmsg(from, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, flags)
-    })?;
+    let mut take = || {
+        rustix::io::retry_on_intr(|| {
+            rustix::net::recvmsg(from, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, flags)
+        })
+    };
+    let message = match take() {
+        // Said once, when the other side died before it had read everything; what it said before that is still there.
+        Err(rustix::io::Errno::CONNRESET) => take(),
+        done => done,
+    }?;
     if message.bytes == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }

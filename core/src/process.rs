@@ -2,8 +2,10 @@
 //!
 //! The one place that forks. [`Spawn`] is made for a caller that is somebody else's process (PHP's master, with threads
 //! and atfork handlers of other extensions): everything is prepared before, and between fork and exec only system calls
-//! are made. What a spawned program starts with is exactly what [`Spawn`] names: its descriptors, an empty environment,
-//! default signal dispositions. This module knows nothing of hubs.
+//! are made. What a spawned program starts with is exactly what [`Spawn`] names: its descriptors, its environment,
+//! default signal dispositions. Nothing of it is tied to the life of a parent (`PR_SET_PDEATHSIG`, which the kernel clears in
+//! a forked process): what keeper and hub do about each other's end they decide themselves. This module knows nothing of
+//! hubs.
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::fs::File;
@@ -29,6 +31,8 @@ pub(crate) struct Spawn<'a> {
     pub(crate) program: BorrowedFd<'a>,
     /// Its `argv[0]`, which is all it gets.
     pub(crate) name: &'a CStr,
+    /// Its environment: `NAME=value`.
+    pub(crate) environment: &'a [CString],
     /// Its descriptors, from 0.
     pub(crate) descriptors: &'a [BorrowedFd<'a>],
 }
@@ -36,7 +40,7 @@ pub(crate) struct Spawn<'a> {
 /// Whose child the program becomes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Parent {
-    /// Ours: it gets SIGTERM when we die.
+    /// Ours.
     Caller,
     /// Init's, in a session of its own: nothing of it is left to us.
     Init,
@@ -48,13 +52,14 @@ struct Prepared<'a> {
     failure: OwnedFd,
     descriptors: Vec<OwnedFd>,
     name: &'a CStr,
+    /// As `execve` takes it, with the null at its end.
+    environment: Vec<*const c_char>,
     parent: Parent,
-    caller: Pid,
     most_descriptors: RawFd,
 }
 
 impl Spawn<'_> {
-    /// Starts it as a child, which gets SIGTERM when this thread ends.
+    /// Starts it as a child, whose exit the caller has to take.
     pub(crate) fn child(&self) -> io::Result<Pid> {
         self.start(Parent::Caller)
     }
@@ -76,8 +81,8 @@ impl Spawn<'_> {
             failure: aside(failure.as_fd())?,
             descriptors: self.descriptors.iter().map(|fd| aside(*fd)).collect::<Result<_, _>>()?,
             name: self.name,
+            environment: self.environment.iter().map(|entry| entry.as_ptr()).chain([ptr::null()]).collect(),
             parent,
-            caller: rustix::process::getpid(),
             most_descriptors: RawFd::try_from(descriptor_limit()).unwrap_or(RawFd::MAX),
         };
         let result = File::from(result);
@@ -117,25 +122,14 @@ impl Prepared<'_> {
     unsafe fn try_exec(&self) -> c_int {
         // SAFETY: see the caller; each call gets pointers to locals or to `self`.
         unsafe {
-            match self.parent {
-                Parent::Init => {
-                    if libc::setsid() < 0 {
-                        return errno();
-                    }
-                    match fork() {
-                        Ok(Some(_)) => libc::_exit(0),
-                        Ok(None) => {}
-                        Err(error) => return error.raw_os_error().unwrap_or(libc::EAGAIN),
-                    }
+            if self.parent == Parent::Init {
+                if libc::setsid() < 0 {
+                    return errno();
                 }
-                Parent::Caller => {
-                    if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) < 0 {
-                        return errno();
-                    }
-                    // It may have died before the line above.
-                    if libc::getppid() != self.caller.as_raw_nonzero().get() {
-                        libc::_exit(127);
-                    }
+                match fork() {
+                    Ok(Some(_)) => libc::_exit(0),
+                    Ok(None) => {}
+                    Err(error) => return error.raw_os_error().unwrap_or(libc::EAGAIN),
                 }
             }
             // The kernel's `struct sigaction`, where zero is the default in all fields. Not by glibc, which keeps two signals
@@ -169,13 +163,12 @@ impl Prepared<'_> {
                 }
             }
             let argv: [*const c_char; 2] = [self.name.as_ptr(), ptr::null()];
-            let environment: [*const c_char; 1] = [ptr::null()];
             libc::syscall(
                 libc::SYS_execveat,
                 self.program.as_raw_fd(),
                 c"".as_ptr(),
                 argv.as_ptr(),
-                environment.as_ptr(),
+                self.environment.as_ptr(),
                 libc::AT_EMPTY_PATH,
             );
             errno()
@@ -314,12 +307,12 @@ unsafe impl Sync for SharedNumber {}
 const NUMBER: u64 = size_of::<u64>() as u64;
 
 impl SharedNumber {
-    /// A new one, 0, and the descriptor by which another process can [`Self::map`] it.
-    pub(crate) fn new() -> io::Result<(Self, OwnedFd)> {
+    /// A new one, 0: the descriptor by which processes can [`Self::map`] it.
+    pub(crate) fn create() -> io::Result<OwnedFd> {
         let fd = rustix::fs::memfd_create(c"push-position", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         rustix::fs::ftruncate(&fd, NUMBER)?;
         rustix::fs::fcntl_add_seals(&fd, SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
-        Ok((Self::map(fd.as_fd())?, fd))
+        Ok(fd)
     }
 
     pub(crate) fn map(fd: BorrowedFd<'_>) -> io::Result<Self> {
@@ -371,8 +364,13 @@ pub(crate) fn sealed(name: &CStr, content: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// The content of a [`sealed`] file.
+/// The content of a [`sealed`] file that is text.
 pub(crate) fn unsealed(file: &OwnedFd) -> io::Result<String> {
+    String::from_utf8(unsealed_bytes(file)?).map_err(|_| io::ErrorKind::InvalidData.into())
+}
+
+/// The content of a [`sealed`] file.
+pub(crate) fn unsealed_bytes(file: &OwnedFd) -> io::Result<Vec<u8>> {
     if !rustix::fs::fcntl_get_seals(file)?.contains(SealFlags::WRITE) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "is not a sealed file"));
     }
@@ -380,7 +378,7 @@ pub(crate) fn unsealed(file: &OwnedFd) -> io::Result<String> {
     let mut content = vec![0; length];
     // `pread`: the offset is shared with every process that inherited the descriptor.
     std::os::unix::fs::FileExt::read_exact_at(&File::from(file.try_clone()?), &mut content, 0)?;
-    String::from_utf8(content).map_err(|_| io::ErrorKind::InvalidData.into())
+    Ok(content)
 }
 
 /// `count` descriptors that a [`Spawn`] gave to this process, from `first`. To be called before anything else is opened,
@@ -398,12 +396,6 @@ pub(crate) fn inherited(first: RawFd, count: usize) -> io::Result<Vec<OwnedFd>> 
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     });
     taken.collect()
-}
-
-/// All further descriptors that a [`Spawn`] gave to this process, from `first` to the first number that is free. When, as
-/// [`inherited`].
-pub(crate) fn inherited_rest(first: RawFd) -> Vec<OwnedFd> {
-    (first..).map_while(|fd| inherited(fd, 1).ok()).flatten().collect()
 }
 
 /// Opens a program for [`Spawn`].

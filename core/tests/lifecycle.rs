@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use push_core::config::Config;
-use push_core::keeper::{How, StartError, Started, start_or_adopt};
+use push_core::keeper::{How, StartError, start_or_adopt};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Signal, geteuid};
 use support::process::*;
@@ -36,41 +36,6 @@ fn refused(config: &Config, site: &Site) -> String {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     // Said before the log takes the place of the standard error stream, or in the log.
     String::from_utf8(output.stderr).unwrap() + &site.log()
-}
-
-/// As a PHP master does it. The hub's end is waited for when the lease is given up.
-struct Leased<'a> {
-    site: &'a Site,
-    started: Option<Started>,
-    keeper: i32,
-}
-
-impl<'a> Leased<'a> {
-    fn start(site: &'a Site, config: &Config) -> Self {
-        let started =
-            start_or_adopt(config, Path::new(PROGRAM)).unwrap_or_else(|error| panic!("{error}\n{}", site.log()));
-        Self { site, started: Some(started), keeper: site.keeper().unwrap() }
-    }
-
-    fn how(&self) -> How {
-        self.started.as_ref().unwrap().how.clone()
-    }
-
-    fn give_up(&mut self) {
-        self.started = None;
-    }
-}
-
-impl Drop for Leased<'_> {
-    fn drop(&mut self) {
-        self.give_up();
-        if !std::thread::panicking() {
-            wait_until("the keeper ends", || gone(self.keeper));
-        } else if !gone(self.keeper) {
-            signal(self.keeper, Signal::TERM);
-            eprintln!("{}", self.site.log());
-        }
-    }
 }
 
 // Standalone
@@ -237,24 +202,6 @@ fn a_killed_hub_is_replaced_and_no_connection_is_refused() {
         drop(until);
         assert!(connects.join().unwrap() > 0);
     });
-}
-
-#[test]
-fn a_hub_without_keeper_answers_who_waits_and_ends() {
-    let site = Site::new();
-    let running = Foreground::start(&site, &site.config(&[]));
-    let hub = site.hub();
-    let mut waiting = Client::new(site.listen);
-    waiting.get("/sub/a", "");
-    wait_until("the request is there", || has_subscriber(&site, "a"));
-    signal(running.pid(), Signal::KILL);
-    assert_eq!(waiting.response().status, 304);
-    wait_until("the hub ends", || gone(hub));
-    // What the dead keeper left is in nobody's way.
-    fs::remove_file(site.path("hub.log")).unwrap();
-    let again = Foreground::start(&site, &site.config(&[]));
-    site.publish("a", "x");
-    drop(again);
 }
 
 fn has_subscriber(site: &Site, channel: &str) -> bool {
@@ -502,8 +449,9 @@ fn a_started_hub_has_nothing_of_its_starter() {
                 .iter()
                 .any(|own| target.starts_with(own));
             let log = target == site.path("hub.log").display().to_string();
-            let lock = name == "push-hub: keeper" && target.ends_with("/hub.sock.lock");
-            let program = name == "push-hub: keeper" && Path::new(&target) == fs::canonicalize(PROGRAM).unwrap();
+            // To start each other again.
+            let lock = target.ends_with("/hub.sock.lock");
+            let program = Path::new(&target) == fs::canonicalize(PROGRAM).unwrap();
             assert!(own || log || lock || program, "{name} has {} -> {target}", entry.file_name().display());
         }
         let blocked = status_field(pid, "SigBlk");

@@ -21,7 +21,7 @@ use push_core::message::NewMessage;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::Signal;
-use support::process::{PROGRAM, Site, children, command_line, gone, signal};
+use support::process::{PROGRAM, Site, children, command_line, gone, kill_both, signal};
 use support::{Client, DEADLINE, wait_until};
 
 /// As `push-hub.socket` makes them, and held like there.
@@ -154,8 +154,7 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        // Its hub sees that and ends too.
-        let _ = self.0.kill();
+        kill_both(self.pid());
         let _ = self.0.wait();
     }
 }

@@ -15,19 +15,8 @@ use push_core::client::{self, Options};
 use push_core::error::Error;
 use push_core::message::{NewMessage, Position, Published};
 use rustix::process::Signal;
-use support::process::{Foreground, Site, children, gone, signal};
+use support::process::{Foreground, Site, attach, children, gone, signal};
 use support::{DEADLINE, stop_process, wait_until};
-
-/// As a PHP worker has it.
-fn attach(site: &Site) -> client::Client {
-    client::Client::new(Options {
-        socket: site.socket(),
-        inherited: None,
-        timeout: DEADLINE,
-        backoff: Duration::from_millis(1),
-        ring_size: 256 << 10,
-    })
-}
 
 /// Kills the hub and waits until the keeper has another.
 fn kill_hub(site: &Site, keeper: i32) {
@@ -59,7 +48,7 @@ fn poll(site: &Site, path: &str, after: Position) -> (Vec<String>, Position, boo
 fn a_killed_hub_leaves_messages_channels_and_keys() {
     let site = Site::new();
     let running = Foreground::start(&site, &site.config(&[]));
-    let mut client = attach(&site);
+    let mut client = attach(&site.socket());
     let options = ChannelOptions {
         owner: Some("alice".to_owned()),
         ttl: Some(1000),
@@ -113,11 +102,11 @@ fn who_resumes_after_each_kill_misses_nothing_and_gets_nothing_twice() {
     const KILLS: usize = 8;
     let site = Site::new();
     let running = Foreground::start(&site, &site.config(&[("max_messages_stored_per_channel", "none")]));
-    let start = attach(&site).publish("a", &NewMessage::new(b"0")).unwrap().position;
+    let start = attach(&site.socket()).publish("a", &NewMessage::new(b"0")).unwrap().position;
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let publisher = scope.spawn(|| {
-            let mut client = attach(&site);
+            let mut client = attach(&site.socket());
             let mut number = 0_u64;
             while !done.load(Ordering::Relaxed) {
                 number += 1;
@@ -240,7 +229,7 @@ fn calls_in_flight_are_completed_by_the_next_hub_once() {
     std::thread::scope(|scope| {
         let stop = Stop(&done);
         let single = scope.spawn(|| {
-            let mut client = attach(&site);
+            let mut client = attach(&site.socket());
             let mut count = 0;
             while !done.load(Ordering::Relaxed) {
                 count += 1;
@@ -250,7 +239,7 @@ fn calls_in_flight_are_completed_by_the_next_hub_once() {
             count
         });
         let batches = scope.spawn(|| {
-            let mut client = attach(&site);
+            let mut client = attach(&site.socket());
             let mut count = 0;
             while !done.load(Ordering::Relaxed) {
                 let texts: Vec<String> = (count + 1..=count + 100).map(|number| number.to_string()).collect();
@@ -263,7 +252,7 @@ fn calls_in_flight_are_completed_by_the_next_hub_once() {
             count
         });
         let unwaited = scope.spawn(|| {
-            let mut client = attach(&site);
+            let mut client = attach(&site.socket());
             let mut count = 0_u64;
             while !done.load(Ordering::Relaxed) {
                 count += 1;
@@ -284,7 +273,7 @@ fn calls_in_flight_are_completed_by_the_next_hub_once() {
         drop(stop);
         let singles = single.join().unwrap();
         let (batched, unwaited) = (batches.join().unwrap(), unwaited.join().unwrap());
-        let mut client = attach(&site);
+        let mut client = attach(&site.socket());
         for (channel, count) in [("a", singles), ("b", batched), ("c", unwaited)] {
             wait_until("the ring is read", || {
                 client.channel_info(channel).unwrap().is_some_and(|info| info.published >= count)
@@ -322,7 +311,7 @@ fn the_keeper_holds_nothing_of_clients_that_are_gone() {
         // Only root may look into a process that has changed its user.
         return;
     };
-    let mut clients: Vec<client::Client> = (0..50).map(|_| attach(&site)).collect();
+    let mut clients: Vec<client::Client> = (0..50).map(|_| attach(&site.socket())).collect();
     assert!(clients.iter_mut().all(|client| client.ping(DEADLINE)));
     wait_until("the keeper holds them", || held().unwrap() == before + 50 * 3);
     kill_hub(&site, running.pid());
@@ -341,7 +330,7 @@ impl Drop for Stop<'_> {
 }
 
 fn published(site: &Site) -> u64 {
-    attach(site).channel_info("a").unwrap().map_or(0, |info| info.published)
+    attach(&site.socket()).channel_info("a").unwrap().map_or(0, |info| info.published)
 }
 
 /// A million where the program is built for use; how long it takes to fill a hub is not what is tested.
@@ -360,7 +349,7 @@ fn many_messages_take_little_memory_and_are_soon_there_again() {
     let settings = [("max_messages_stored_per_channel", "none"), ("message_ttl", "1h"), ("memory_limit", "1g")];
     let running = Foreground::start(&site, &site.config(&settings));
     let used = || Some(memory(running.pid())? + memory(site.hub())?);
-    let mut client = attach(&site);
+    let mut client = attach(&site.socket());
     let before = used();
     let payload = [b'x'; 100];
     for batch in 0..MANY / 1000 {

@@ -19,7 +19,10 @@ fn main() -> ExitCode {
         return hub();
     }
     if name == *keeper::KEEPER.to_string_lossy() {
-        return keeper::run_inherited();
+        return keeper::run_inherited(&reload);
+    }
+    if name == *keeper::RESTORED.to_string_lossy() {
+        return keeper::run_restored(&reload);
     }
     let mut arguments = arguments.peekable();
     if arguments.next_if(|first| first == "convert").is_some() {
@@ -29,13 +32,11 @@ fn main() -> ExitCode {
         return examined(arguments);
     }
     let arguments: Vec<OsString> = arguments.collect();
-    // With what the files say at that time.
-    let reload = || match command(arguments.iter().cloned())? {
-        Command::Run(config) => Ok(*config),
-        Command::Say(_) => unreachable!("these arguments ran a hub"),
-    };
     match command(arguments.iter().cloned()) {
-        Ok(Command::Run(config)) => keeper::run(&config, &reload),
+        Ok(Command::Run(config)) => {
+            let text = |argument: OsString| argument.into_string().expect("checked when they were read");
+            keeper::run(&config, arguments.into_iter().map(text).collect(), &reload)
+        }
         Ok(Command::Say(text)) => {
             print!("{text}");
             ExitCode::SUCCESS
@@ -44,6 +45,14 @@ fn main() -> ExitCode {
             eprintln!("push-hub: {why}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// What the files say now that these arguments name, which ran a hub before.
+fn reload(arguments: &[String]) -> Result<Config, String> {
+    match command(arguments.iter().map(OsString::from))? {
+        Command::Run(config) => Ok(*config),
+        Command::Say(_) => unreachable!("these arguments ran a hub"),
     }
 }
 
@@ -179,14 +188,14 @@ fn help() -> String {
 
 /// Serves until the keeper or a signal ends it.
 fn hub() -> ExitCode {
-    let Inherited { config, listen, admin_listen, attach, start, journal, clients, control } = match Control::inherit()
-    {
-        Ok(inherited) => inherited,
-        Err(error) => {
-            eprintln!("push-hub: a hub is started by its keeper: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
+    let Inherited { config, listen, admin_listen, attach, start, journal, clients, control, keeper } =
+        match Control::inherit() {
+            Ok(inherited) => inherited,
+            Err(error) => {
+                eprintln!("push-hub: a hub is started by its keeper: {error}");
+                return ExitCode::FAILURE;
+            }
+        };
     logging::start(&config.log, config.log_level);
     // A thread that is missing would be missed by its connections alone; the keeper replaces a hub that is gone.
     std::panic::set_hook(Box::new(|panic| {
@@ -202,9 +211,9 @@ fn hub() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    // Without a keeper the line has ended, and the wait is over at once.
+    // A keeper that does not hear it has a full line, or is gone and will be replaced.
     let _ = control.ready();
-    control.wait_for_end(|config| {
+    keeper.wait_for_end(&control, |config| {
         logging::set_level(config.log_level);
         hub.reconfigure(&Arc::new(config));
     });

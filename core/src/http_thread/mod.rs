@@ -741,7 +741,9 @@ async fn serve_client(
     inbox: Arc<Inbox>,
     feeds: Rc<Feeds>,
 ) {
+    let mut held = None;
     let keep = async |client, kept: [BorrowedFd<'_>; 3]| {
+        held = Some(client);
         if let Some(control) = &control
             && let Err(error) = control.keep(client, kept).await
         {
@@ -756,7 +758,18 @@ async fn serve_client(
                 tracing::warn!(%error, "a lease was not granted");
             }
         }
-        Err(rejected) => tracing::warn!("a connection to the attach socket was rejected: {rejected}"),
+        Err(rejected) => {
+            tracing::warn!("a connection to the attach socket was rejected: {rejected}");
+            if let (Some(control), Some(client)) = (control, held) {
+                forget(&control, client).await;
+            }
+        }
+    }
+}
+
+async fn forget(control: &Control, client: u64) {
+    if let Err(error) = control.forget(client).await {
+        tracing::warn!(%error, "the keeper goes on holding a client that is gone");
     }
 }
 
@@ -791,10 +804,8 @@ async fn serve_attached(
     client.serve(config.max_message_size, engine, &feed).await;
     feeds.leave(&feed);
     counters.detached();
-    if let Some(control) = control
-        && let Err(error) = control.forget(number).await
-    {
-        tracing::warn!(%error, "the keeper goes on holding a client that is gone");
+    if let Some(control) = control {
+        forget(&control, number).await;
     }
 }
 

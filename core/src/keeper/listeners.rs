@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Stat, chownat, lstat, mkdir, rename, unlink};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with, sockopt,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, getsockname, listen, socket_with, sockopt,
 };
 use rustix::process::{geteuid, umask};
+use serde::{Deserialize, Serialize};
 
 use super::owner::Owner;
 use super::service::{Passed, Place};
@@ -29,16 +30,29 @@ const BACKLOG: i32 = 4096;
 const PORT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// All listening sockets of a hub, and which files to remove in the end.
+#[derive(Default)]
 pub(crate) struct Listeners {
     sockets: Vec<OwnedFd>,
-    made: Vec<(PathBuf, Stat)>,
+    files: Files,
+}
+
+/// What was made in the file system.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Files {
+    /// Sockets, each with its device and inode.
+    made: Vec<(PathBuf, u64, u64)>,
     private: Option<PathBuf>,
 }
 
 impl Listeners {
+    /// Those that another process made, and which it hands on.
+    pub(super) fn handed_on(sockets: Vec<OwnedFd>, files: Files) -> Self {
+        Self { sockets, files }
+    }
+
     /// Takes those that were passed and makes the others; or makes none.
     pub(super) fn bind(config: &Config, owner: &Owner, mut passed: Passed) -> Result<Self, StartError> {
-        let mut listeners = Self { sockets: Vec::new(), made: Vec::new(), private: None };
+        let mut listeners = Self::default();
         let done = listeners.bind_all(config, owner, &mut passed);
         if done.is_err() {
             listeners.remove_files();
@@ -49,7 +63,7 @@ impl Listeners {
     /// Those of a hub without a keeper, in the process that publishes, which stays who it is: no attach sockets.
     pub(crate) fn bind_embedded(config: &Config) -> Result<Self, StartError> {
         let owner = Owner::present(config)?;
-        let mut listeners = Self { sockets: Vec::new(), made: Vec::new(), private: None };
+        let mut listeners = Self::default();
         let done = listeners.bind_http(config, &owner, &mut Passed::default());
         if done.is_err() {
             listeners.remove_files();
@@ -98,7 +112,7 @@ impl Listeners {
         owner.act(|| make_private(&directory)).map_err(|error| {
             StartError::new(format!("socket: cannot make the directory {}: {error}; remove it", directory.display()))
         })?;
-        self.private = Some(directory);
+        self.files.private = Some(directory);
         self.unix("socket", &private_path(socket), SocketType::SEQPACKET, 0o666, owner)
     }
 
@@ -118,13 +132,31 @@ impl Listeners {
         }
         let made = owner.act(|| make_unix(path, kind, mode, owner));
         let (socket, file) = made.map_err(|error| refused(unix_cure(path, error, owner)))?;
-        self.made.push((path.to_owned(), file));
+        self.files.made.push((path.to_owned(), file.st_dev, file.st_ino));
         Ok(socket)
     }
 
     /// In the order in which a hub takes them.
     pub(crate) fn sockets(&self) -> &[OwnedFd] {
         &self.sockets
+    }
+
+    pub(super) fn files(&self) -> &Files {
+        &self.files
+    }
+
+    /// Who asks the kernel for the process at the other end of a unix socket gets this one from now on, and not the one that
+    /// made the socket.
+    pub(super) fn claim(&self) {
+        if self.files.made.is_empty() {
+            return;
+        }
+        for socket in &self.sockets {
+            let unix = getsockname(socket).is_ok_and(|name| name.address_family() == AddressFamily::UNIX);
+            if unix && let Err(error) = listen(socket, BACKLOG) {
+                tracing::warn!("a unix socket cannot be claimed: {}", io::Error::from(error));
+            }
+        }
     }
 
     /// Stops listening, as far as this process is concerned, and removes the files, unless somebody else's are there now.
@@ -134,15 +166,15 @@ impl Listeners {
     }
 
     fn remove_files(&mut self) {
-        for (path, made) in self.made.drain(..) {
-            let same = |now: &Stat| (now.st_dev, now.st_ino) == (made.st_dev, made.st_ino);
+        for (path, device, inode) in self.files.made.drain(..) {
+            let same = |now: &Stat| (now.st_dev, now.st_ino) == (device, inode);
             if lstat(&path).is_ok_and(|now| same(&now))
                 && let Err(error) = unlink(&path)
             {
                 tracing::warn!("{} cannot be removed: {}", path.display(), io::Error::from(error));
             }
         }
-        if let Some(directory) = self.private.take() {
+        if let Some(directory) = self.files.private.take() {
             // Not empty where another keeper's socket is in it by now.
             let _ = rustix::fs::rmdir(directory);
         }

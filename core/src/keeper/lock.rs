@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::beside;
 
 /// The lock file, opened. A process that inherits the descriptor shares the lock itself.
-pub(super) struct Lock(OwnedFd);
+pub(crate) struct Lock(OwnedFd);
 
 /// Between two tries. A lock that is waited for in the kernel could not be given up at a deadline.
 const AGAIN: Duration = Duration::from_millis(10);

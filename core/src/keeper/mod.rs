@@ -1,34 +1,46 @@
 //! The keeper: the hub's tiny parent.
 //!
-//! It owns the listening sockets, the leases, the journal and what leads to the rings of clients, so that a killed hub costs
+//! It holds the listening sockets, the leases, the journal and what leads to the rings of clients, so that a killed hub costs
 //! the connections of browsers and nothing else: the next hub takes over within milliseconds, meanwhile connections wait in
-//! the backlog, and calls in their rings. It has one
-//! thread, no tokio and no requests to parse. [`start_or_adopt`] is the way to a keeper from a PHP master,
-//! [`run`] that from a command line.
+//! the backlog, and calls in their rings. The hub holds the same, and starts another keeper when this one is killed, which
+//! nobody notices. It has one thread, no tokio and no requests to parse. [`start_or_adopt`] is the way to a keeper from a PHP
+//! master, [`run`] that from a command line.
 
 mod lock;
 mod owner;
 mod start;
 
 #[cfg(feature = "hub")]
+mod check;
+#[cfg(feature = "hub")]
+pub(crate) mod estate;
+#[cfg(feature = "hub")]
 mod hub_process;
 #[cfg(feature = "hub")]
 pub(crate) mod listeners;
 #[cfg(feature = "hub")]
+mod run;
+#[cfg(feature = "hub")]
 mod serve;
 #[cfg(feature = "hub")]
 mod service;
+#[cfg(feature = "hub")]
+pub(crate) mod watched;
 
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 #[cfg(feature = "hub")]
-pub use serve::{Reload, check, run, run_inherited};
+pub use check::check;
+#[cfg(feature = "hub")]
+pub use run::{Reload, run, run_inherited, run_restored};
 pub use start::{How, Started, start_or_adopt};
 
 /// `argv[0]` of a keeper that was started by [`start_or_adopt`].
 pub const KEEPER: &CStr = c"push-hub: keeper";
+/// `argv[0]` of a keeper that was started by a hub whose keeper had died.
+pub const RESTORED: &CStr = c"push-hub: restored keeper";
 /// `argv[0]` of a hub.
 pub const HUB: &CStr = c"push-hub: hub";
 

@@ -5,7 +5,7 @@
 //! is passed is neither bound nor removed here, so nobody is refused while the service restarts. Outside of a service
 //! nothing here does anything.
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -106,6 +106,15 @@ fn prepare(socket: &OwnedFd) -> io::Result<Place> {
     };
     fcntl_setfl(socket, fcntl_getfl(socket)? | OFlags::NONBLOCK)?;
     Ok(Place { address, kind })
+}
+
+/// What of the environment a keeper needs that goes on for this one. Not `WATCHDOG_PID`, which is this process.
+pub(super) fn environment() -> Vec<CString> {
+    let variable = |name: &str| {
+        let value = std::env::var_os(name)?;
+        CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok()
+    };
+    ["NOTIFY_SOCKET", "WATCHDOG_USEC"].into_iter().filter_map(variable).collect()
 }
 
 /// Tells the service manager, if there is one.

@@ -130,7 +130,7 @@ fn spawn(config: &Config, hub: &Path, lock: &Lock, deadline: Instant) -> Result<
     let stderr = if rustix::io::fcntl_getfd(&stderr).is_ok() { stderr.as_fd() } else { null.as_fd() };
     let descriptors: [BorrowedFd<'_>; 7] =
         [null.as_fd(), null.as_fd(), stderr, file.as_fd(), tells.as_fd(), lock.descriptor().as_fd(), watched.as_fd()];
-    let spawn = Spawn { program: program.as_fd(), name: KEEPER, descriptors: &descriptors };
+    let spawn = Spawn { program: program.as_fd(), name: KEEPER, environment: &[], descriptors: &descriptors };
     spawn.detached().map_err(|error| {
         StartError::new(format!("{}: {error}: it must be the program push-hub of this version", hub.display()))
     })?;

@@ -5,16 +5,19 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
+use push_core::client;
 use push_core::config::Config;
+use push_core::keeper::{How, Started, start_or_adopt};
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Client, DEADLINE, wait_until};
+use super::{Client, DEADLINE, stop_process, wait_until};
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_push-hub");
 
@@ -80,12 +83,14 @@ impl Site {
         fs::read_to_string(self.path("hub.log")).unwrap_or_default()
     }
 
-    /// The pid of whoever made the listening socket, while somebody holds it.
+    /// The pid of whoever made the listening socket or took it over last, while somebody holds it.
     pub fn keeper(&self) -> Option<i32> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let probe = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
-        rustix::net::connect(&probe, &SocketAddrUnix::new(self.socket()).unwrap()).ok()?;
-        Some(socket_peercred(&probe).unwrap().pid.as_raw_nonzero().get())
+        keeper(&self.socket())
+    }
+
+    /// The pid of the hub, whoever its parent is.
+    pub fn serving(&self) -> i32 {
+        attach(&self.socket()).status().unwrap().pid as i32
     }
 
     pub fn hub(&self) -> i32 {
@@ -117,6 +122,39 @@ impl Site {
         let answer: serde_json::Value = serde_json::from_slice(&client.response().body).unwrap();
         answer["position"].as_str().unwrap().parse().unwrap()
     }
+}
+
+/// See [`Site::keeper`].
+fn keeper(socket: &Path) -> Option<i32> {
+    // It waits where too many wait to be accepted.
+    let flags = SocketFlags::CLOEXEC;
+    let probe = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+    rustix::net::connect(&probe, &SocketAddrUnix::new(socket).unwrap()).ok()?;
+    Some(socket_peercred(&probe).unwrap().pid.as_raw_nonzero().get())
+}
+
+/// As a PHP worker has it.
+pub fn attach(socket: &Path) -> client::Client {
+    client::Client::new(client::Options {
+        socket: socket.to_owned(),
+        inherited: None,
+        timeout: DEADLINE,
+        backoff: Duration::from_millis(1),
+        ring_size: 256 << 10,
+    })
+}
+
+/// Kills a keeper and its hub, so that neither restores the other.
+pub fn kill_both(keeper: i32) {
+    if gone(keeper) {
+        return;
+    }
+    stop_process(keeper);
+    let hub = |pid: &i32| command_line(*pid) == "push-hub: hub";
+    // Where the hub started the keeper, it is the parent.
+    let parent = stat(keeper).map(|(_, parent)| parent).filter(hub);
+    children(keeper).into_iter().filter(hub).chain(parent).chain([keeper]).for_each(|pid| signal(pid, Signal::KILL));
+    wait_until("both are gone", || gone(keeper));
 }
 
 pub fn children(parent: i32) -> Vec<i32> {
@@ -163,6 +201,8 @@ pub fn status_field(pid: i32, field: &str) -> String {
 /// `push-hub` in the foreground.
 pub struct Foreground {
     pub keeper: Child,
+    /// Where another keeper may be by now.
+    socket: Option<PathBuf>,
 }
 
 impl Foreground {
@@ -172,11 +212,13 @@ impl Foreground {
 
     pub fn start_by(command: &mut Command, site: &Site) -> Self {
         // The last line of a start.
-        Self::start_until(command, || site.log().contains("memory_limit"))
+        let mut running = Self::start_until(command, || site.log().contains("memory_limit"));
+        running.socket = Some(site.socket());
+        running
     }
 
     pub fn start_until(command: &mut Command, mut serves: impl FnMut() -> bool) -> Self {
-        let mut running = Self { keeper: command.stdin(Stdio::null()).spawn().unwrap() };
+        let mut running = Self { keeper: command.stdin(Stdio::null()).spawn().unwrap(), socket: None };
         wait_until("the hub serves", || {
             assert_eq!(running.keeper.try_wait().unwrap(), None, "it ended");
             serves()
@@ -200,8 +242,45 @@ impl Foreground {
 
 impl Drop for Foreground {
     fn drop(&mut self) {
-        // Its hub sees that and ends too.
-        let _ = self.keeper.kill();
+        kill_both(self.pid());
         let _ = self.keeper.wait();
+        if let Some(restored) = self.socket.as_deref().and_then(keeper) {
+            kill_both(restored);
+        }
+    }
+}
+
+/// As a PHP master does it. The hub's end is waited for when the lease is given up.
+pub struct Leased<'a> {
+    site: &'a Site,
+    pub started: Option<Started>,
+    pub keeper: i32,
+}
+
+impl<'a> Leased<'a> {
+    pub fn start(site: &'a Site, config: &Config) -> Self {
+        let started =
+            start_or_adopt(config, Path::new(PROGRAM)).unwrap_or_else(|error| panic!("{error}\n{}", site.log()));
+        Self { site, started: Some(started), keeper: site.keeper().unwrap() }
+    }
+
+    pub fn how(&self) -> How {
+        self.started.as_ref().unwrap().how.clone()
+    }
+
+    pub fn give_up(&mut self) {
+        self.started = None;
+    }
+}
+
+impl Drop for Leased<'_> {
+    fn drop(&mut self) {
+        self.give_up();
+        if !std::thread::panicking() {
+            wait_until("the keeper ends", || gone(self.keeper));
+        } else if !gone(self.keeper) {
+            signal(self.keeper, Signal::TERM);
+            eprintln!("{}", self.site.log());
+        }
     }
 }

@@ -1,0 +1,151 @@
+//! The hub watches its keeper, and starts another when it dies.
+//!
+//! On the main thread of a process that has others: a start forks without the handlers of anybody and makes only system
+//! calls until the new program runs. Nobody whom the hub serves notices.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::Signal;
+
+use super::{Control, Order};
+use crate::config::Config;
+use crate::keeper::RESTORED;
+use crate::keeper::watched::{Backoff, Watched};
+use crate::lease::{self, timespec};
+use crate::logging;
+use crate::process;
+
+/// The keeper of this hub, or when there will be one again.
+pub struct KeeperWatch {
+    keeper: Result<Watched, Instant>,
+    backoff: Backoff,
+    /// Whether the line is open: once closed, it would wake a poll for ever.
+    talks: bool,
+}
+
+impl KeeperWatch {
+    pub(super) fn new(keeper: Watched) -> Self {
+        Self { keeper: Ok(keeper), backoff: Backoff::default(), talks: true }
+    }
+
+    /// Waits until the hub is to drain: the keeper says so, or a SIGTERM or SIGINT came. Gives another configuration that the
+    /// keeper sends to `changed`. A SIGUSR1 opens the log anew. A keeper that dies meanwhile is replaced.
+    pub fn wait_for_end(mut self, control: &Control, mut changed: impl FnMut(Config)) {
+        loop {
+            let line = control.held().line.clone();
+            if let Err(error) = self.wait_for_something(control, &line) {
+                tracing::error!("the keeper cannot be watched: {error}");
+                break;
+            }
+            if !self.take_orders(control, &line, &mut changed) || !take_signals(control) {
+                break;
+            }
+            self.look_after_keeper(control);
+        }
+        // Who comes to the sockets is not to wait here.
+        control.held().estate = None;
+    }
+
+    fn wait_for_something(&self, control: &Control, line: &OwnedFd) -> io::Result<()> {
+        let mut fds = vec![PollFd::new(&control.signals, PollFlags::IN)];
+        if self.talks {
+            fds.push(PollFd::new(line, PollFlags::IN));
+        }
+        let timeout = match &self.keeper {
+            Ok(keeper) => {
+                fds.push(PollFd::new(keeper, PollFlags::IN));
+                None
+            }
+            Err(next) => Some(timespec(next.saturating_duration_since(Instant::now()))),
+        };
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// False when the hub is to drain.
+    fn take_orders(&mut self, control: &Control, line: &OwnedFd, changed: &mut impl FnMut(Config)) -> bool {
+        while self.talks {
+            let (order, with) = match lease::receive(line.as_fd()) {
+                Ok(datagram) => datagram,
+                Err(error) => {
+                    self.talks = error.kind() == io::ErrorKind::WouldBlock;
+                    break;
+                }
+            };
+            match postcard::from_bytes(&order) {
+                Ok(Order::Config) => match control.reconfigure(with.into_iter().next()) {
+                    Ok(config) => changed(config),
+                    Err(error) => tracing::error!("a changed configuration cannot be taken over: {error}"),
+                },
+                Ok(Order::Drain) => return false,
+                Err(error) => tracing::error!("the keeper sent no order: {error}"),
+            }
+        }
+        true
+    }
+
+    /// Sees whether the keeper has ended, and replaces it when the time has come.
+    fn look_after_keeper(&mut self, control: &Control) {
+        if self.keeper.as_ref().is_ok_and(Watched::ended) {
+            let Ok(keeper) = std::mem::replace(&mut self.keeper, Err(Instant::now())) else { return };
+            let (pid, wait) = (keeper.pid, self.backoff.next(keeper.since.elapsed()));
+            self.keeper = Err(Instant::now() + wait);
+            tracing::error!("the keeper (pid {pid}) ended: {}; the next in {wait:?}", keeper.how());
+        }
+        if self.keeper.as_ref().is_err_and(|next| *next <= Instant::now()) {
+            match control.restore_keeper() {
+                Ok(keeper) => {
+                    self.keeper = Ok(keeper);
+                    self.talks = true;
+                }
+                Err(error) => {
+                    let wait = self.backoff.next(Default::default());
+                    tracing::error!("no keeper can be started: {error}; the next try in {wait:?}");
+                    self.keeper = Err(Instant::now() + wait);
+                }
+            }
+        }
+    }
+}
+
+/// False when the hub is to drain.
+fn take_signals(control: &Control) -> bool {
+    while let Some(signal) = control.signals.next() {
+        if process::ends(signal) {
+            return false;
+        }
+        if signal == Signal::USR1 {
+            logging::reopen(&control.log);
+        }
+    }
+    true
+}
+
+impl Control {
+    /// Starts a keeper that goes on where the one before it ended, and talks to that one from now on.
+    fn restore_keeper(&self) -> io::Result<Watched> {
+        let mut held = self.held();
+        let estate = held.estate.as_mut().expect("a hub that is ending watches no keeper");
+        // What they held is over; nobody else was there to see it.
+        estate.drop_ended_leases();
+        let (keeper, line) = estate.start(RESTORED, &estate.terms.environment)?;
+        held.line = Arc::new(line);
+        Ok(keeper)
+    }
+
+    /// The configuration that the keeper sent.
+    fn reconfigure(&self, file: Option<OwnedFd>) -> io::Result<Config> {
+        let mut held = self.held();
+        let estate = held.estate.as_mut().expect("a hub that is ending hears no orders");
+        let before = std::mem::replace(&mut estate.config, file.ok_or(io::ErrorKind::InvalidData)?);
+        let config = estate.parsed_config().inspect_err(|_| estate.config = before)?;
+        self.config_hash.store(config.hash(), std::sync::atomic::Ordering::Relaxed);
+        Ok(config)
+    }
+}

@@ -1,0 +1,61 @@
+//! What a configuration means on this machine, in words: for the log, and for `push-hub --check`.
+
+use super::StartError;
+use super::owner::Owner;
+use crate::config::{Address, Config, Handler};
+use crate::process;
+
+/// Logs what a hub that has started listens on, and what is worth a warning.
+pub(super) fn log_start(config: &Config) {
+    for (name, addresses) in [("listening", &config.listen), ("admin listener", &config.admin_listen)] {
+        for address in addresses {
+            tracing::info!("{name} on {address}");
+        }
+    }
+    tracing::info!("attach socket {}", Address::Unix(config.socket.clone()));
+    for location in config.locations.iter().filter(|location| location.public) {
+        if matches!(location.handler, Handler::Publisher { .. }) {
+            tracing::warn!("location {} lets everyone publish who reaches a public listener", location.path);
+        }
+    }
+    tracing::info!("{}", limits(config, process::descriptor_limit()));
+}
+
+/// Descriptors that a hub needs besides those of connections.
+const OWN_DESCRIPTORS: u64 = 64;
+
+/// The limits that follow from the configuration and from this machine, in a sentence.
+fn limits(config: &Config, descriptors: u64) -> String {
+    format!(
+        "{} HTTP threads; memory_limit {} MB; {descriptors} descriptors: at most about {} connections",
+        config.threads,
+        config.memory_limit >> 20,
+        descriptors.saturating_sub(OWN_DESCRIPTORS)
+    )
+}
+
+/// Checks what can be checked without starting anything, and says what a start would listen on and which limits follow.
+///
+/// # Errors
+/// A start would fail for this reason.
+pub fn check(config: &Config) -> Result<String, StartError> {
+    config.check()?;
+    Owner::of(config)?;
+    let addresses = |addresses: &[Address]| match addresses {
+        [] => "none".to_owned(),
+        some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+    };
+    let mut text = format!(
+        "listen        {}\nadmin_listen  {}\nsocket        {}\nlimits        {}\n",
+        addresses(&config.listen),
+        addresses(&config.admin_listen),
+        config.socket.display(),
+        limits(config, process::most_descriptors()),
+    );
+    for location in &config.locations {
+        let (kind, word) = location.handler.words();
+        let listener = if location.public { "public" } else { "admin" };
+        text.push_str(&format!("location      {} {kind} {word} ({listener})\n", location.path));
+    }
+    Ok(text)
+}
