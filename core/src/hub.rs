@@ -25,6 +25,7 @@ use crate::ingress::rings::Attachment;
 use crate::journal;
 use crate::keeper::StartError;
 use crate::message::Position;
+use crate::presence;
 use crate::process;
 use crate::readiness;
 use crate::sequencer::{Limits, Sequencer};
@@ -141,6 +142,7 @@ impl Hub {
                         if let Some((sockets, inboxes, stop)) = acceptor {
                             accept_all(sockets, inboxes, stop)?;
                             tokio::task::spawn_local(sweep(engine.clone()));
+                            tokio::task::spawn_local(keep_presence(engine.clone()));
                         }
                         HttpThread::new(id as u8, engine, config, inbox, control)?.run().await
                     })
@@ -245,7 +247,17 @@ fn limits(config: &Config) -> Limits {
         channel_inactivity: config.channel_inactivity_time,
         dedupe_window: config.dedupe_window,
         deleted_text: config.channel_deleted_message_text.as_bytes().into(),
+        presence: presence::Settings {
+            grace: tenths(config.presence_grace),
+            ttl: config.presence_ttl,
+            diff_members: config.presence_diff_members as usize,
+            count_members: config.presence_count_members as usize,
+        },
     }
+}
+
+fn tenths(time: Duration) -> u32 {
+    u32::try_from(time.as_millis().div_ceil(100)).unwrap_or(u32::MAX)
 }
 
 fn accept_all(sockets: Sockets, inboxes: Vec<Arc<Inbox>>, stop: watch::Receiver<bool>) -> io::Result<()> {
@@ -298,6 +310,23 @@ async fn accept(
                 tracing::warn!(%error, "cannot accept; raise the limit of open files (LimitNOFILE) if they are too many");
                 tokio::time::sleep(EXHAUSTED).await;
             }
+        }
+    }
+}
+
+/// Sees to it that those leave whose grace is over, and that feeds say what they have collected.
+async fn keep_presence(engine: Arc<Sequencer>) {
+    loop {
+        match engine.expire_presence() {
+            // Others want the engine, and this thread, meanwhile.
+            Some(Duration::ZERO) => yield_now().await,
+            Some(time) => {
+                tokio::select! {
+                    () = tokio::time::sleep(time) => {}
+                    () = engine.stirred() => {}
+                }
+            }
+            None => engine.stirred().await,
         }
     }
 }

@@ -34,6 +34,8 @@ mod identity;
 #[cfg(feature = "hub")]
 mod access;
 #[cfg(feature = "hub")]
+pub mod presence;
+#[cfg(feature = "hub")]
 mod transport;
 #[cfg(feature = "hub")]
 mod http_thread;

@@ -30,6 +30,12 @@ impl Position {
     /// Before everything: "all that is stored".
     pub const START: Self = Self { time: 0, tag: 0 };
 
+    /// As text in a document.
+    #[cfg(feature = "hub")]
+    pub(crate) fn as_text<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+
     /// In one word, for memory that two processes share.
     #[cfg(feature = "hub")]
     pub(crate) fn pack(self) -> u64 {
@@ -153,7 +159,7 @@ pub struct Published {
 pub struct Message {
     /// Its channel's name.
     pub channel: ChannelName,
-    /// The channel's number of it, from 1.
+    /// The channel's number of it, from 1. 0: the hub says it, of the channel's members.
     pub id: u64,
     /// Its place in the hub-wide order.
     pub position: Position,
@@ -165,4 +171,12 @@ pub struct Message {
     pub event_id: Option<Box<str>>,
     /// The body.
     pub payload: Box<[u8]>,
+}
+
+#[cfg(feature = "hub")]
+impl Message {
+    /// Whether it tells who is in the channel: only those get it who have asked for that.
+    pub(crate) fn is_presence(&self) -> bool {
+        self.id == 0
+    }
 }

@@ -168,6 +168,7 @@ impl Collector for Snapshot {
             ("push_channels", "Channels, without wildcard channels", totals.channels),
             ("push_wildcard_channels", "Wildcard channels", totals.wildcard_channels),
             ("push_subscriptions", "Subscriptions: a connection counts in each of its channels", totals.subscriptions),
+            ("push_members", "Members of all channels and of the site", totals.members),
             ("push_stored_messages", "Messages stored", totals.stored),
             ("push_memory_bytes", "Bytes that count against memory_limit", totals.memory),
             ("push_log_bytes", "Bytes of the log of messages", totals.log),
@@ -180,6 +181,8 @@ impl Collector for Snapshot {
         for (name, help, value) in [
             ("push_published_messages", "Messages published", totals.published),
             ("push_delivered_messages", "Messages sent to subscribers, once for each", self.delivered),
+            ("push_joins", "Members that joined", totals.joins),
+            ("push_leaves", "Members that left", totals.leaves),
             ("push_gaps", "Times that messages were missing for a subscriber or a thread", totals.gaps),
             ("push_evicted_messages", "Stored messages that gave way because of memory_limit", totals.evicted),
             ("push_wake_ups", "Times that a thread was woken by another", self.wake_ups),

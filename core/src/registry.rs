@@ -1,4 +1,4 @@
-//! The registry: the part of the journal that knows the channels and the keys under which something was published.
+//! The registry: the part of the journal that knows the channels, the keys under which something was published, and who is online.
 //!
 //! A second [`Log`], whose records change in place or are replaced, and whose order means nothing: what is alive in a
 //! segment that is mostly dead moves to its end. It is never evicted; channels and keys that find no room are refused.
@@ -42,6 +42,19 @@ pub(crate) enum Entry<'a> {
         key: &'a str,
         /// Those that were issued up to this moment.
         at: u64,
+    },
+    /// A member: who was online when the hub ended is so for the next one, for a grace.
+    Member {
+        /// Its channel; `None`: the site.
+        channel: Option<&'a str>,
+        /// Who.
+        user: &'a str,
+        /// What is told about the user; empty: nothing.
+        info: &'a str,
+        /// The second in which it joined.
+        since: u32,
+        /// The second in which its lease is over; 0: it has none.
+        lease: u32,
     },
 }
 

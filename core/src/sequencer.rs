@@ -15,6 +15,7 @@
 //! has copied them out, even when the channel's history has already dropped them.
 
 mod channels;
+mod presence;
 mod reading;
 mod restore;
 
@@ -37,9 +38,12 @@ use crate::journal::{Region, Word};
 use crate::log::{Address, Log, Record};
 use crate::message::{Kind, Message, NewMessage, Position, Published};
 use crate::metrics::Counters;
+use crate::presence::{Presence, Settings, Tick};
 use crate::registry::{self, Registry};
 use crate::shm::progress::{self, Progress};
-pub(crate) use reading::{Batch, Refusal, Resume, Seat, Seats, Subscribe, Wanted};
+pub(crate) use presence::Guest;
+pub(crate) use reading::{Batch, Feed, Refusal, Resume, Seat, Seats, Subscribe, Wanted};
+use tokio::sync::Notify;
 
 /// Messages of a batch that are published in one entry, if they have no more bytes than [`BATCH`].
 const MANY: usize = 500;
@@ -90,6 +94,8 @@ pub struct Limits {
     pub dedupe_window: u32,
     /// `channel_deleted_message_text`
     pub deleted_text: Arc<[u8]>,
+    /// How presence is kept.
+    pub presence: Settings,
 }
 
 impl Limits {
@@ -143,10 +149,17 @@ pub(crate) struct Totals {
     pub(crate) log: u64,
     /// Seconds since the start.
     pub(crate) uptime: u64,
+    /// Members of all channels and of the site.
+    pub(crate) members: u64,
+    /// Joins and leaves since the start.
+    pub(crate) joins: u64,
+    pub(crate) leaves: u64,
 }
 
 enum Owed {
     Message(ChannelId, ChannelName, Address, Moment),
+    /// What the feed of the channel says there.
+    Presence(ChannelId, ChannelName, Position, Moment),
     Deleted(Deletion),
 }
 
@@ -163,6 +176,8 @@ pub struct Sequencer {
     events: Option<ChannelName>,
     access: Access,
     revoked: Arc<Revoked>,
+    /// Something about who is online comes earlier than it was waited for.
+    stirred: Notify,
     /// Keeps the head for the hub that follows this one.
     control: Option<Arc<Control>>,
 }
@@ -185,8 +200,8 @@ impl Sequencer {
         let events = limits.events.clone();
         let state = State::restore(limits, mailboxes.len(), start, Moment::now().second(), journal)?;
         let revoked = state.revoked.clone();
-        let state = Mutex::new(state);
-        Ok(Self { state, mailboxes, started: Instant::now(), socket, events, access, revoked, control })
+        let (state, stirred) = (Mutex::new(state), Notify::new());
+        Ok(Self { state, mailboxes, started: Instant::now(), socket, events, access, revoked, stirred, control })
     }
 
     /// Signs and verifies tokens.
@@ -402,6 +417,7 @@ impl Sequencer {
     /// Counters of the hub, as statistics tell them.
     pub(crate) fn totals(&self) -> Totals {
         let state = self.enter();
+        let (members, joins, leaves) = state.presence.counters();
         Totals {
             channels: (state.channels.len() - state.wildcards) as u64,
             wildcard_channels: state.wildcards as u64,
@@ -415,6 +431,9 @@ impl Sequencer {
             memory: state.memory() as u64,
             log: state.log.allocated() as u64,
             uptime: self.started.elapsed().as_secs(),
+            members,
+            joins,
+            leaves,
         }
     }
 
@@ -426,19 +445,20 @@ impl Sequencer {
     /// What the subscriber missed, or a seat in each of its channels. One step for the whole set, so that no publication
     /// falls between look-up and seat, nor between two of the channels.
     pub(crate) fn resume_or_wait(&self, thread: ThreadId, subscribe: Subscribe<'_>) -> Result<Resume, Refusal> {
-        self.change(|state, now| {
-            let resume = state.resume_or_wait(now, thread, subscribe);
-            if let Ok(Resume::Now(batch) | Resume::Seated(batch, _)) = &resume {
+        self.change_at(|state, now| {
+            let resume = state.resume_or_wait(now.second, thread, subscribe);
+            if let Ok(Resume::Now(batch) | Resume::Seated(batch, ..)) = &resume {
                 state.count(batch);
             }
             resume
         })
     }
 
-    /// What was stored in the seats' channels after the position: of `bytes` about, and one message at least.
-    pub(crate) fn read_on(&self, seats: &[ChannelId], after: Position, bytes: usize) -> Batch {
+    /// What was stored in the seats' channels after the position: of `bytes` about, and one message at least. `watches`: and
+    /// what was said of their members.
+    pub(crate) fn read_on(&self, seats: &[ChannelId], watches: bool, after: Position, bytes: usize) -> Batch {
         let mut state = self.enter();
-        let batch = state.read_on(seats, after, bytes);
+        let batch = state.read_on(seats, watches, after, bytes);
         state.count(&batch);
         batch
     }
@@ -466,13 +486,13 @@ impl Sequencer {
     pub(crate) fn unseat<Seats: IntoIterator<Item = ChannelId>>(
         &self,
         thread: ThreadId,
-        connections: impl IntoIterator<Item = Seats>,
+        connections: impl IntoIterator<Item = (Guest, Seats)>,
     ) -> Option<Position> {
-        self.change(|state, now| {
+        self.change_at(|state, now| {
             // Before others are told that these leave: that they are told themselves no more.
             let complete = state.owed[usize::from(thread)].is_empty().then_some(state.head);
-            for seats in connections {
-                state.unseat(now, thread, seats);
+            for (guest, seats) in connections {
+                state.unseat(now.second, thread, guest, seats);
             }
             complete
         })
@@ -496,7 +516,9 @@ impl Sequencer {
 
     /// Enforces other limits from now on: on what comes, not on what is there.
     pub(crate) fn set_limits(&self, limits: Limits) {
-        self.enter().limits = limits;
+        let mut state = self.enter();
+        state.presence.set(limits.presence);
+        state.limits = limits;
     }
 
     fn enter(&self) -> MutexGuard<'_, State> {
@@ -513,8 +535,12 @@ impl Sequencer {
             control.position(state.head);
         }
         let woken = std::mem::take(&mut state.woken);
+        let stirred = std::mem::take(&mut state.stirred);
         drop(state);
         self.wake(woken);
+        if stirred {
+            self.stirred.notify_one();
+        }
         result
     }
 
@@ -591,6 +617,13 @@ struct State {
     woken: Woken,
     /// When this entry began.
     entered: Moment,
+    /// The same on the clock of presence, for an entry that may change it.
+    tick: Tick,
+    presence: Presence,
+    /// When presence is looked at the next time.
+    alarm: Tick,
+    /// That is too late.
+    stirred: bool,
     /// The channels that have something to expire, by second.
     deadlines: BTreeMap<u32, VecDeque<ChannelId>>,
     dedupe: Dedupe,
@@ -652,6 +685,7 @@ impl State {
             + self.channel_bytes
             + self.dedupe.allocated()
             + self.revoked_bytes
+            + self.presence.allocated()
     }
 
     fn complete(&mut self, client: u64, progress: &Progress) {
@@ -898,7 +932,7 @@ impl State {
         let pinned = self.owed.iter().filter_map(|owed| {
             owed.iter().find_map(|owed| match owed {
                 Owed::Message(_, _, address, _) => Some(address.segment),
-                Owed::Deleted(..) => None,
+                Owed::Presence(..) | Owed::Deleted(..) => None,
             })
         });
         let pinned = pinned.min();
@@ -908,7 +942,8 @@ impl State {
             let channel = channels.get_mut(ChannelId::new(record.slot, record.birth));
             channel.is_some_and(|channel| channel.history.relocate(record.position, from, to))
         });
-        let (channels, dedupe, revoked) = (&mut self.channels, &mut self.dedupe, &self.revoked);
+        let (channels, dedupe, presence) = (&mut self.channels, &mut self.dedupe, &mut self.presence);
+        let revoked = &self.revoked;
         self.registry.tidy(|entry, from, to| match entry {
             registry::Entry::Channel { id, .. } => {
                 let channel = channels.get_mut(id).filter(|channel| channel.record == from);
@@ -916,25 +951,35 @@ impl State {
             }
             registry::Entry::Key { channel, key, .. } => dedupe.relocate(channel, key, from, to),
             registry::Entry::Revoked { key, .. } => revoked.relocate(key, from, to),
+            registry::Entry::Member { channel, user, .. } => {
+                let place = presence::place(channel);
+                place.is_some_and(|place| presence.relocate(&place, user, from, to))
+            }
         });
     }
 
     /// A connection leaves its seats.
-    fn unseat(&mut self, now: u32, thread: ThreadId, seats: impl IntoIterator<Item = ChannelId>) {
+    fn unseat(&mut self, now: u32, thread: ThreadId, guest: Guest, seats: impl IntoIterator<Item = ChannelId>) {
+        let moment = self.moment(now);
         self.connections -= 1;
         let mut left: Vec<ChannelName> = Vec::new();
         for id in seats {
             let Some(channel) = self.channels.get_mut(id) else { continue };
             channel.unseat(thread);
             channel.used = now;
+            let (empty, name) = (channel.seats.is_empty(), channel.name.clone());
             self.subscribers -= 1;
-            if self.events.is_some_and(|events| events != id) {
-                left.push(channel.name.clone());
-            }
-            if channel.seats.is_empty() {
+            if empty {
                 self.arm(now, id);
             }
+            if guest.is_somebody() {
+                self.leave_channel(moment, thread, guest, &name);
+            }
+            if self.events.is_some_and(|events| events != id) {
+                left.push(name);
+            }
         }
+        self.leave_site(moment, guest);
         left.iter().for_each(|name| self.tell(now, UNSUBSCRIBED, name));
     }
 
@@ -953,6 +998,14 @@ impl State {
                         self.gaps += 1;
                         events.push(Event::Lost(id));
                     }
+                },
+                Owed::Presence(id, name, position, said) => match self.said(name, position) {
+                    Some(message) => {
+                        bytes += message.payload.len() + size_of::<Event>() + seats(id) * SEAT;
+                        events.push(Event::Message(id, message, said));
+                    }
+                    // The feed has said more since than it keeps: its readers begin again.
+                    None => events.push(Event::Lost(id)),
                 },
                 Owed::Deleted(deletion) => events.push(Event::Deleted(deletion)),
             }

@@ -29,11 +29,13 @@ pub enum Handler {
     },
     /// `channels_statistics = true`
     Statistics,
+    /// `channel_members = true`
+    Members,
 }
 
 impl Handler {
     /// The kinds of locations with the words for each.
-    pub(super) const WORDS: [(&'static str, &'static [(&'static str, Self)]); 3] = [
+    pub(super) const WORDS: [(&'static str, &'static [(&'static str, Self)]); 4] = [
         (
             "subscriber",
             &[
@@ -46,6 +48,7 @@ impl Handler {
         ),
         ("publisher", &[("normal", Self::Publisher { admin: false }), ("admin", Self::Publisher { admin: true })]),
         ("channels_statistics", &[("on", Self::Statistics)]),
+        ("channel_members", &[("on", Self::Members)]),
     ];
 
     /// Key and word, as they are written.
@@ -81,7 +84,7 @@ pub(super) fn default_places(config: &Config) -> Vec<Place> {
     let place = |path: &str, handler, own: &[(&str, &str)]| Place {
         path: path.to_owned(),
         handler,
-        public: matches!(handler, Handler::Subscriber(_)),
+        public: matches!(handler, Handler::Subscriber(_) | Handler::Members),
         own: own
             .iter()
             .filter(|(key, _)| !config.set.contains(key))
@@ -102,6 +105,7 @@ pub(super) fn default_places(config: &Config) -> Vec<Place> {
         place("/poll/", Handler::Subscriber(Mode::Polling), &position),
         place("/ev/", Handler::Subscriber(Mode::EventSource), &position),
         place("/ws/", Handler::Subscriber(Mode::WebSocket), &position),
+        place("/presence/", Handler::Members, &[]),
         place("/pub", Handler::Publisher { admin: true }, &by_id),
         place("/channels-stats", Handler::Statistics, &by_id),
     ]);

@@ -365,6 +365,15 @@ declare! {
         max_messages_stored_per_channel: Option<u32> = kind::Optional(kind::Number(1..=u32::MAX)), "100";
         /// How long a channel that was made by use alone lives without message and subscriber.
         channel_inactivity_time: u32 = kind::Seconds { least: 0 }, "30s";
+        /// How long a member stays when its last connection has ended. Longer than the time between two long-polls, and than a
+        /// page takes to load again.
+        presence_grace: Duration = kind::Time { least: SECOND, most: DAY }, "15s";
+        /// How long a user whom PHP says to be online is so without a connection.
+        presence_ttl: u32 = kind::Seconds { least: 1 }, "1m";
+        /// Members of a channel above which joins and leaves are told once a second, not each as it happens.
+        presence_diff_members: u32 = kind::Number(1..=u32::MAX), "100";
+        /// Members of a channel above which only their number is told; the list is at a location with `channel_members`.
+        presence_count_members: u32 = kind::Number(1..=u32::MAX), "1000";
         /// How long a `dedupe` key of a publication is remembered; longer than anybody tries again.
         dedupe_window: u32 = kind::Seconds { least: 1 }, "5m";
         /// Channels whose names begin with `wildcard_channel_prefix` that may exist at a time.
@@ -412,6 +421,8 @@ declare! {
         /// nobody fills the memory with channels of their own; with token only who has a token that names the channel, and
         /// on public publisher locations only who has one that lets its holder publish.
         authorized_channels_only: Authorization = kind::Who, "on";
+        /// Whether the users of connections are members of the channels that they subscribe to here. Off: they are observers.
+        presence: bool = kind::Switch, "on";
         /// Whether messages published here are kept for those who come later.
         store_messages: bool = kind::Switch, "on";
         /// Whether a publication is answered with the channel's counters.
@@ -627,6 +638,13 @@ impl Config {
             return conflict(
                 "max_number_of_wildcard_channels counts nothing without wildcard_channel_prefix".to_owned(),
             );
+        }
+        if self.presence_diff_members > self.presence_count_members {
+            return conflict(format!(
+                "presence_diff_members = {} is above presence_count_members = {}: where only numbers are told nothing is \
+                 left to collect",
+                self.presence_diff_members, self.presence_count_members
+            ));
         }
         for (at, location) in self.locations.iter().enumerate() {
             let most = location.wildcard_channel_max_qtd;

@@ -359,12 +359,13 @@ impl HttpThread {
     fn settle(&mut self, key: Key, framing: Framing, outcome: Outcome) {
         match outcome {
             Outcome::Reply(reply) => self.send(key, &reply.render(framing).into(), framing.keep_alive),
-            Outcome::Wait { from, seats, form, grant } => {
-                let waiting = Waiting { from, places: Places::new(), form, framing, grant };
+            Outcome::Wait { from, seats, form, grant, user } => {
+                let waiting = Waiting { from, places: Places::new(), form, framing, grant, user };
                 self.park(key, waiting, &seats);
             }
-            Outcome::Stream { missed, seats, form, grant, head } => {
-                let waiting = Waiting { from: missed.position, places: Places::new(), form, framing, grant };
+            Outcome::Stream { missed, seats, form, grant, user, head } => {
+                let from = missed.position;
+                let waiting = Waiting { from, places: Places::new(), form, framing, grant, user };
                 self.open_stream(key, waiting, &missed, &seats, &head);
             }
             Outcome::Refusal { head, refusal } => {
@@ -420,13 +421,15 @@ impl HttpThread {
                     let position = message.position;
                     let answered = self.answer_all(
                         channel,
-                        |waiting| waiting.from < position,
+                        |waiting| waiting.from < position && waiting.gets(&message),
                         |config, form| long_poll::answer(config, form, std::slice::from_ref(&item), position, false),
                     );
                     self.counters().delivered(answered);
-                    self.stream_to_all(channel, &item);
-                    let fed = self.feeds.message(channel, message);
-                    self.counters().delivered(fed);
+                    self.stream_to_all(channel, &item, |waiting| waiting.gets(&message));
+                    if !message.is_presence() {
+                        let fed = self.feeds.message(channel, message);
+                        self.counters().delivered(fed);
+                    }
                 }
                 Event::Lost(channel) => {
                     self.polls_from_log(channel);
@@ -459,7 +462,7 @@ impl HttpThread {
             let Some(connection) = self.connections.get(key) else { continue };
             let State::Waiting(waiting) = &connection.state else { continue };
             let seats: Seats = waiting.places.iter().map(|(channel, _)| *channel).collect();
-            let batch = self.engine.read_on(&seats, waiting.from, usize::MAX);
+            let batch = self.engine.read_on(&seats, waiting.form.presence, waiting.from, usize::MAX);
             if batch.messages.is_empty() && !batch.gap {
                 continue;
             }
@@ -495,7 +498,7 @@ impl HttpThread {
         if count == 0 {
             return 0;
         }
-        let seats = leaving.iter().map(|(_, waiting)| waiting.places.iter().map(|(channel, _)| *channel));
+        let seats = leaving.iter().map(|(_, waiting)| (waiting.guest(), waiting.seats()));
         self.engine.unseat(self.id, seats);
         let mut rendered: Vec<(Form, Framing, Bytes)> = Vec::new();
         for (key, waiting) in leaving {
@@ -535,7 +538,7 @@ impl HttpThread {
     fn leave(&mut self, waiting: &Waiting) -> Option<Position> {
         self.stand_up(&waiting.places);
         self.counters().left(waiting.form.mode);
-        self.engine.unseat(self.id, [waiting.places.iter().map(|(channel, _)| *channel)])
+        self.engine.unseat(self.id, [(waiting.guest(), waiting.seats())])
     }
 
     fn send(&mut self, key: Key, answer: &Bytes, keep_alive: bool) {

@@ -100,13 +100,13 @@ impl HttpThread {
         }
     }
 
-    /// Puts the message out to the channel's streams that have not seen it. Each form is rendered once.
-    pub(super) fn stream_to_all(&mut self, channel: ChannelId, item: &Item<'_>) {
+    /// Puts the message out to the channel's streams that it concerns and that have not seen it. Each form is rendered once.
+    pub(super) fn stream_to_all(&mut self, channel: ChannelId, item: &Item<'_>, concerned: impl Fn(&Waiting) -> bool) {
         let limit = self.config.client_buffer as usize;
         let mut rendered: Vec<(Form, bool, Bytes)> = Vec::new();
         for key in self.seating.of(channel).to_vec() {
             let Some((stream, _)) = self.stream(key) else { continue };
-            if stream.behind || stream.waiting.from >= item.position {
+            if stream.behind || stream.waiting.from >= item.position || !concerned(&stream.waiting) {
                 continue;
             }
             let (form, http10) = (&stream.waiting.form, stream.waiting.framing.http10);
@@ -243,7 +243,8 @@ impl HttpThread {
         let engine = self.engine.clone();
         let Some((stream, _)) = self.stream(key) else { return };
         let seats: Seats = stream.waiting.places.iter().map(|(channel, _)| *channel).collect();
-        let batch = engine.read_on(&seats, stream.waiting.from, config.client_buffer as usize);
+        let batch =
+            engine.read_on(&seats, stream.waiting.form.presence, stream.waiting.from, config.client_buffer as usize);
         let renderer = Renderer::new(&config, &stream.waiting.form, stream.waiting.framing.http10);
         let mut out = Vec::new();
         let complete = batch.messages.is_empty().then_some(batch.position);

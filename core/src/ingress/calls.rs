@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::rings::Origin;
 use crate::access::{self, Issue};
-use crate::call::{Answer, Call, Outcome};
+use crate::call::{Answer, Call, Outcome, PresenceCall};
 use crate::channel::ChannelName;
 use crate::error::Error;
 use crate::fanout::Dismissal;
@@ -42,6 +42,7 @@ pub(crate) fn answer(engine: &Sequencer, longest: usize, origin: Option<Origin<'
         Call::History { channel, after, limit } => {
             Answer::History(engine.history(&name(channel)?, after, limit as usize))
         }
+        Call::Presence(call) => engine.presence(&call, channel_of(&call).map(name).transpose()?.as_ref())?,
         Call::Token { channels, user, ttl, info, publish } => {
             let issue = Issue { namespace: "", channels: &channels, user, ttl, info, publish };
             Answer::Token(engine.access().sign(issue, engine.revoked().issue(access::now()))?)
@@ -51,9 +52,6 @@ pub(crate) fn answer(engine: &Sequencer, longest: usize, origin: Option<Origin<'
             let what = Disconnect { user, channel, reason, revoke };
             disconnect(engine, longest, what, Box::new(drop))?;
             Answer::Count(0)
-        }
-        Call::Presence(_) => {
-            return Err(Error::InvalidArgument("this hub does not know this call yet".to_owned()));
         }
     })
 }
@@ -100,4 +98,17 @@ pub(crate) fn disconnect(
     let user = user.map(|user| (user.into(), engine.owned_by(user)));
     engine.dismiss(&Arc::new(Dismissal::new(engine.counters().count(), user, id, reason, done)));
     Ok(())
+}
+
+/// The channel that the call is about; `None`: the site, or all of a user's.
+fn channel_of<'a>(call: &PresenceCall<'a>) -> Option<&'a str> {
+    match *call {
+        PresenceCall::Online { channel, .. }
+        | PresenceCall::Offline { channel, .. }
+        | PresenceCall::Among { channel, .. }
+        | PresenceCall::Get { channel, .. }
+        | PresenceCall::Members { channel, .. }
+        | PresenceCall::Count { channel } => channel,
+        PresenceCall::Channels { .. } => None,
+    }
 }

@@ -17,7 +17,7 @@ use crate::channel::{ChannelId, ChannelName, ThreadId};
 use crate::config::Config;
 use crate::error::{Error, Limit};
 use crate::message::{Message, Position};
-use crate::sequencer::{Deletion, Refusal, Resume, Seat, Seats, Sequencer, Subscribe, Wanted};
+use crate::sequencer::{self, Deletion, Guest, Refusal, Resume, Seat, Seats, Sequencer, Subscribe, Wanted};
 
 /// What a program is to get; nothing before it has subscribed.
 #[derive(Default)]
@@ -53,7 +53,7 @@ impl Feed {
         let mut state = self.state.borrow_mut();
         if state.queue.is_empty() && state.behind {
             let engine = state.engine.clone()?;
-            let batch = engine.read_on(&state.seats, state.position, state.limit);
+            let batch = engine.read_on(&state.seats, false, state.position, state.limit);
             state.take_in(batch.messages, batch.gap, batch.position, batch.more);
         }
         let next = state.queue.pop_front()?;
@@ -188,9 +188,11 @@ impl Feeds {
             most_wildcards: None,
             to_events: true,
             seat: Seat::Always(self.config.client_buffer as usize),
+            enters: false,
+            feed: sequencer::Feed::None,
         };
         let (batch, seats) = match self.engine.resume_or_wait(self.thread, subscribe) {
-            Ok(Resume::Seated(batch, seats)) => (batch, seats),
+            Ok(Resume::Seated(batch, seats, _)) => (batch, seats),
             Ok(Resume::Now(_)) => unreachable!("it asks to be seated whatever it missed"),
             Err(Refusal::Limit(limit)) => return Err(limit.into()),
             Err(Refusal::Unauthorized | Refusal::Wildcards | Refusal::Events) => {
@@ -225,7 +227,7 @@ impl Feeds {
                 }
             }
         }
-        self.engine.unseat(self.thread, [seats]);
+        self.engine.unseat(self.thread, [(Guest::default(), seats)]);
     }
 
     /// Gives the message to the feeds of the channel, and says how many there are.

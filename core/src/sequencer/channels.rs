@@ -9,6 +9,7 @@ use crate::channel::{Channel, ChannelId, ChannelName, ChannelOptions};
 use crate::error::{Error, Limit};
 use crate::journal::Word;
 use crate::message::{NewMessage, Position};
+use crate::presence::Place;
 use crate::registry;
 
 impl State {
@@ -209,6 +210,8 @@ impl State {
         for (thread, _) in &channel.seats {
             self.owed[usize::from(*thread)].push_back(Owed::Deleted(deletion.clone()));
         }
+        let (moment, place) = (self.moment(now), Place::Channel(channel.name.clone()));
+        self.with_presence(moment, |presence, stamp| presence.drop_place(&place, stamp));
         if self.events.is_some() {
             for _ in 0..channel.subscribers() {
                 self.tell(now, UNSUBSCRIBED, name);

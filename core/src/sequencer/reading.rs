@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use super::presence::{Guest, message};
 use super::{CREATED, SUBSCRIBED, State};
 use crate::call::MAX_PAGE;
 use crate::channel::history::History;
@@ -10,6 +11,7 @@ use crate::error::Limit;
 use crate::identity::Identity;
 use crate::log::Address;
 use crate::message::{InvalidPosition, Message, Position};
+use crate::presence::{Missed, Place};
 
 /// Bytes of messages that one answer carries at most; the rest follows when the subscriber asks again from its position.
 /// A client that does not read holds as much outside of `memory_limit`.
@@ -38,7 +40,6 @@ pub(crate) struct Subscribe<'a> {
     /// stream sends it beside the position that still stands in the stream's address.
     pub(crate) event_id: Option<&'a str>,
     /// Who asks, where the request says it.
-    #[allow(dead_code, reason = "nobody is told yet who is there")]
     pub(crate) identity: Option<&'a Identity>,
     /// `authorized_channels_only`
     pub(crate) authorized_only: bool,
@@ -47,6 +48,19 @@ pub(crate) struct Subscribe<'a> {
     /// `allow_connections_to_events_channel`
     pub(crate) to_events: bool,
     pub(crate) seat: Seat,
+    /// Who asks is a member of the channels from now on.
+    pub(crate) enters: bool,
+    pub(crate) feed: Feed,
+}
+
+/// Whether a subscriber is told who is in its channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Feed {
+    None,
+    /// What was said since its position, as far as that is known.
+    Since,
+    /// Who is there, whatever its position.
+    Anew,
 }
 
 /// When a subscriber takes seats in its channels.
@@ -68,7 +82,7 @@ pub(crate) enum Resume {
     /// At once: what it missed, if anything.
     Now(Batch),
     /// It has seats. With what it missed it is complete up to the batch's position.
-    Seated(Batch, Seats),
+    Seated(Batch, Seats, Guest),
 }
 
 /// Messages in position order.
@@ -124,6 +138,56 @@ impl State {
         thread: ThreadId,
         subscribe: Subscribe<'_>,
     ) -> Result<Resume, Refusal> {
+        let found = self.check_subscription(now, subscribe)?;
+        let moment = self.moment(now);
+        let missing = subscribe.channels.iter().zip(&found).filter(|(_, id)| id.is_none());
+        let missing = missing.map(|(wanted, _)| &wanted.name);
+        let visitor = self.visitor(&subscribe, &found);
+        if let Some(visitor) = &visitor {
+            // Before it looks who is there. Where channels are to be created, it is in them as soon as they are.
+            let creates = subscribe.seat != Seat::Never && self.may_create(missing.clone()).is_ok();
+            let there = subscribe.channels.iter().zip(&found).filter(|(_, id)| creates || id.is_some());
+            self.visit(moment, visitor, there.map(|(wanted, _)| &wanted.name));
+        }
+        if subscribe.feed != Feed::None {
+            for (wanted, _) in subscribe.channels.iter().zip(&found).filter(|(_, id)| id.is_some()) {
+                self.presence.attend(&Place::Channel(wanted.name.clone()), moment);
+            }
+        }
+        let mut batch = self.missed(subscribe, &found);
+        let missed = batch.gap || !batch.messages.is_empty();
+        if subscribe.seat == Seat::Never || (subscribe.seat == Seat::IfNothingMissed && missed) {
+            return Ok(Resume::Now(batch));
+        }
+        let mut created = self.create_all(now, missing.clone()).map_err(Refusal::Limit)?.into_iter();
+        let seats: Seats = found.iter().filter_map(|id| id.or_else(|| created.next())).collect();
+        for &id in &seats {
+            let channel = self.channels.get_mut(id).expect("found or created in this entry");
+            channel.seat(thread);
+            channel.used = now;
+        }
+        self.subscribers += seats.len() as u64;
+        self.connections += 1;
+        let guest = self.seat_guest(moment, thread, &subscribe, visitor.as_ref());
+        if !batch.more {
+            batch.position = self.head;
+        }
+        if self.events.is_some() {
+            // From its seats: a subscriber of the events channel learns of itself, too.
+            missing.for_each(|name| self.tell(now, CREATED, name));
+            let others = subscribe.channels.iter().zip(&seats).filter(|(_, id)| self.events != Some(**id));
+            let others: Vec<&ChannelName> = others.map(|(wanted, _)| &wanted.name).collect();
+            others.into_iter().for_each(|name| self.tell(now, SUBSCRIBED, name));
+        }
+        Ok(Resume::Seated(batch, seats, guest))
+    }
+
+    /// The subscription's channels, as far as they exist, if it may have them all.
+    pub(super) fn check_subscription(
+        &mut self,
+        now: u32,
+        subscribe: Subscribe<'_>,
+    ) -> Result<SmallVec<[Option<ChannelId>; 4]>, Refusal> {
         let found: SmallVec<[Option<ChannelId>; 4]> =
             subscribe.channels.iter().map(|wanted| self.find(now, &wanted.name)).collect();
         let mut wildcards = 0;
@@ -151,33 +215,7 @@ impl State {
         {
             return Err(Refusal::Wildcards);
         }
-        let mut batch = self.missed(subscribe, &found);
-        let missed = batch.gap || !batch.messages.is_empty();
-        if subscribe.seat == Seat::Never || (subscribe.seat == Seat::IfNothingMissed && missed) {
-            return Ok(Resume::Now(batch));
-        }
-        let missing = subscribe.channels.iter().zip(&found).filter(|(_, id)| id.is_none());
-        let missing = missing.map(|(wanted, _)| &wanted.name);
-        let mut created = self.create_all(now, missing.clone()).map_err(Refusal::Limit)?.into_iter();
-        let seats: Seats = found.iter().filter_map(|id| id.or_else(|| created.next())).collect();
-        for &id in &seats {
-            let channel = self.channels.get_mut(id).expect("found or created in this entry");
-            channel.seat(thread);
-            channel.used = now;
-        }
-        self.subscribers += seats.len() as u64;
-        self.connections += 1;
-        if !batch.more {
-            batch.position = self.head;
-        }
-        if self.events.is_some() {
-            // From its seats: a subscriber of the events channel learns of itself, too.
-            missing.for_each(|name| self.tell(now, CREATED, name));
-            let others = subscribe.channels.iter().zip(&seats).filter(|(_, id)| self.events != Some(**id));
-            let others: Vec<&ChannelName> = others.map(|(wanted, _)| &wanted.name).collect();
-            others.into_iter().for_each(|name| self.tell(now, SUBSCRIBED, name));
-        }
-        Ok(Resume::Seated(batch, seats))
+        Ok(found)
     }
 
     /// Where the subscriber goes on, and whether it names a message that nobody knows.
@@ -228,10 +266,54 @@ impl State {
                 }
             }
         }
-        self.batch(entries, gap, backlog, limit)
+        let batch = self.batch(entries, gap, backlog, limit);
+        match subscribe.feed {
+            Feed::None => batch,
+            feed => self.with_feeds(batch, subscribe.channels.iter().map(|wanted| &wanted.name), after, feed),
+        }
     }
 
-    pub(super) fn read_on(&self, seats: &[ChannelId], after: Position, bytes: usize) -> Batch {
+    /// Adds what is said of the members of the channels. Who begins is told first who is there: at a position before
+    /// everything else, so that a reader who is cut off behind it misses nothing.
+    fn with_feeds<'a>(
+        &self,
+        mut batch: Batch,
+        channels: impl Iterator<Item = &'a ChannelName>,
+        after: Option<Position>,
+        feed: Feed,
+    ) -> Batch {
+        let mut rosters = Vec::new();
+        let messages = batch.messages.len();
+        for name in channels {
+            match self.said_since(name, after, feed) {
+                Missed::All(text) => rosters.push((name, text)),
+                Missed::Later(said) => {
+                    let said = said.into_iter().filter(|(position, _)| !batch.more || *position <= batch.position);
+                    let said: Vec<Message> =
+                        said.map(|(position, text)| message(name.clone(), position, &text)).collect();
+                    batch.messages.extend(said);
+                }
+            }
+        }
+        if batch.messages.len() > messages {
+            batch.messages.sort_by_key(|message| message.position);
+        }
+        if !batch.more {
+            batch.position = match batch.messages.last() {
+                Some(last) if !batch.gap && rosters.is_empty() => last.position,
+                _ => self.head,
+            };
+        }
+        if !rosters.is_empty() {
+            let first = batch.messages.first().map(|first| first.position);
+            let before = first.map_or(batch.position, |first| Position { tag: first.tag.saturating_sub(1), ..first });
+            let rosters = rosters.into_iter().map(|(name, text)| message(name.clone(), before, &text));
+            batch.messages.splice(0..0, rosters);
+        }
+        batch
+    }
+
+    pub(super) fn read_on(&self, seats: &[ChannelId], watches: bool, after: Position, bytes: usize) -> Batch {
         let bytes = bytes.min(ANSWER);
         let channels = seats.iter().filter_map(|id| self.channels.get(*id));
         let (mut gap, mut entries) = (false, Vec::new());
@@ -240,6 +322,12 @@ impl State {
             entries.extend(self.stored_after(channel, after, bytes).map(|entry| (entry, &channel.name)));
         }
         let batch = self.batch(entries, gap, false, bytes);
+        let batch = if watches {
+            let names = seats.iter().filter_map(|id| self.channels.get(*id)).map(|channel| &channel.name);
+            self.with_feeds(batch, names, Some(after), Feed::Since)
+        } else {
+            batch
+        };
         if batch.more { batch } else { Batch { position: self.head, ..batch } }
     }
 

@@ -16,7 +16,18 @@ use crate::channel::{Channel, ChannelName, Dedupe, Directory, MAX_NAME};
 use crate::journal::{Class, Region, Word};
 use crate::log::{Log, Record};
 use crate::message::{Position, Published};
+use crate::presence::{Kept, NEVER, Now, Presence};
 use crate::registry::{self, Registry};
+
+/// A member as it stands in the registry.
+struct Member {
+    channel: Option<ChannelName>,
+    user: Box<str>,
+    info: Box<str>,
+    since: u32,
+    lease: u32,
+    record: crate::log::Address,
+}
 
 /// A channel's record is not shorter.
 const LEAST_RECORD: usize = 32;
@@ -51,6 +62,7 @@ impl State {
 
         let mut channels: BTreeMap<u32, Channel> = BTreeMap::new();
         let mut keys: Vec<Key> = Vec::new();
+        let mut members: Vec<Member> = Vec::new();
         let mut replaced = Vec::new();
         let revoked = Arc::new(Revoked::default());
         let mut revoked_bytes = 0;
@@ -88,6 +100,12 @@ impl State {
                 }
                 true
             }
+            registry::Entry::Member { channel, user, info, since, lease } => {
+                let channel = channel.map(|name| ChannelName::new(name.as_bytes(), MAX_NAME)).transpose();
+                let Ok(channel) = channel else { return false };
+                members.push(Member { channel, user: user.into(), info: info.into(), since, lease, record });
+                true
+            }
         });
         replaced.into_iter().for_each(|record| registry.release(record));
 
@@ -100,6 +118,10 @@ impl State {
             events: None,
             woken: 0,
             entered: Moment::default(),
+            tick: 0,
+            presence: Presence::new(limits.presence, start.max(last)),
+            alarm: NEVER,
+            stirred: false,
             connections: 0,
             published: 0,
             delivered: 0,
@@ -148,6 +170,15 @@ impl State {
             }
             state.channel_bytes += channel.allocated();
             state.arm(now, id);
+        }
+        let moment = Now { tick: 0, second: now };
+        for Member { channel, user, info, since, lease, record } in members {
+            let kept = Kept { channel: channel.as_ref(), user: &user, info: &info, since, lease };
+            match state.presence.restore(kept, record, moment) {
+                Ok(None) => {}
+                Ok(Some(replaced)) => state.registry.release(replaced),
+                Err(_) => state.registry.release(record),
+            }
         }
         state.journal.store(Word::Watermark, state.watermark.pack());
         state.journal.store(Word::Head, state.head.pack());

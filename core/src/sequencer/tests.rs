@@ -30,6 +30,7 @@ fn limits() -> Limits {
         channel_inactivity: 30,
         dedupe_window: 300,
         deleted_text: Arc::from(&b"gone"[..]),
+        presence: Settings { grace: 150, ttl: 60, diff_members: 100, count_members: 1000 },
     }
 }
 
@@ -59,6 +60,8 @@ fn ask(channels: &[Wanted], after: Option<Position>, wait: bool) -> Subscribe<'_
         most_wildcards: None,
         to_events: false,
         seat,
+        enters: false,
+        feed: Feed::None,
     }
 }
 
@@ -213,7 +216,7 @@ fn deliver(
             let stayed = subscriber.stays.is_some();
             deliver_to_stay(subscriber, channel, message.as_ref(), deleted, model)?;
             if stayed && subscriber.stays.is_none() {
-                state.unseat(now, thread, Seats::new());
+                state.unseat(now, thread, Guest::default(), Seats::new());
             }
             let Some((from, seats)) = &subscriber.waits else { continue };
             if !seats.contains(&channel) || message.as_ref().is_some_and(|message| message.position <= *from) {
@@ -234,7 +237,7 @@ fn deliver(
             subscriber.position = Some(position);
             let seats = seats.clone();
             subscriber.waits = None;
-            state.unseat(now, thread, seats);
+            state.unseat(now, thread, Guest::default(), seats);
         }
     }
     // Who stays and is not behind has everything up to the head.
@@ -351,11 +354,11 @@ proptest! {
                 Step::Leave { subscriber } => {
                     let subscriber = &mut all[subscriber];
                     if let Some((from, seats)) = subscriber.waits.take() {
-                        state.unseat(now, subscriber.thread, seats);
+                        state.unseat(now, subscriber.thread, Guest::default(), seats);
                         subscriber.position = Some(from);
                     }
                     if let Some(stay) = subscriber.stays.take() {
-                        state.unseat(now, subscriber.thread, stay.ids());
+                        state.unseat(now, subscriber.thread, Guest::default(), stay.ids());
                         subscriber.position = Some(stay.from);
                     }
                 }
@@ -368,7 +371,7 @@ proptest! {
                     let subscriber = &mut all[subscriber];
                     if let Some(stay) = &mut subscriber.stays {
                         if stay.behind {
-                            let batch = state.read_on(&stay.ids(), stay.from, bytes);
+                            let batch = state.read_on(&stay.ids(), false, stay.from, bytes);
                             model.check(&stay.channels(&state), stay.from, &batch)?;
                             prop_assert!(batch.position >= stay.from);
                             (stay.from, stay.behind, stay.told) = (batch.position, batch.more, false);
@@ -376,14 +379,14 @@ proptest! {
                         continue;
                     }
                     if let Some((from, seats)) = subscriber.waits.take() {
-                        state.unseat(now, subscriber.thread, seats);
+                        state.unseat(now, subscriber.thread, Guest::default(), seats);
                         subscriber.position = Some(from);
                     }
                     let channels = wanted(&subscriber.channels);
                     let head = state.head;
                     let ask = Subscribe { seat: Seat::Always(bytes), ..ask(&channels, subscriber.position, true) };
                     match state.resume_or_wait(now, subscriber.thread, ask) {
-                        Ok(Resume::Seated(batch, seats)) => {
+                        Ok(Resume::Seated(batch, seats, _)) => {
                             match subscriber.position {
                                 Some(after) => model.check(&subscriber.channels, after, &batch)?,
                                 None => prop_assert!(batch.messages.is_empty() && !batch.gap),
@@ -410,7 +413,7 @@ proptest! {
                             prop_assert!(batch.position >= after || batch.gap);
                             subscriber.position = Some(batch.position);
                         }
-                        Ok(Resume::Seated(Batch { position: from, .. }, seats)) => {
+                        Ok(Resume::Seated(Batch { position: from, .. }, seats, _)) => {
                             if let Some(after) = subscriber.position {
                                 prop_assert_eq!(model.missed(&subscriber.channels, after), vec![]);
                             }

@@ -18,9 +18,12 @@ use super::deadlines::{NEVER, Tick};
 use super::output::{Output, Written};
 use super::reply::Framing;
 use super::stream::Stream;
+use crate::channel::ChannelId;
 use crate::fanout::{Key, Places};
 use crate::identity::Grant;
-use crate::message::Position;
+use crate::message::{Message, Position};
+use crate::presence::UserId;
+use crate::sequencer::Guest;
 
 /// One connection.
 #[derive(Debug)]
@@ -70,6 +73,23 @@ pub(crate) struct Waiting {
     pub(crate) framing: Framing,
     /// What it was let in with; nothing is kept for those who came with the name of their channel only.
     pub(crate) grant: Option<Rc<Grant>>,
+    /// Whose connection it is, if that counts as being there.
+    pub(crate) user: Option<UserId>,
+}
+
+impl Waiting {
+    pub(crate) fn seats(&self) -> impl Iterator<Item = ChannelId> {
+        self.places.iter().map(|(channel, _)| *channel)
+    }
+
+    /// Whether it wants to know of messages of this kind.
+    pub(crate) fn gets(&self, message: &Message) -> bool {
+        self.form.presence || !message.is_presence()
+    }
+
+    pub(crate) fn guest(&self) -> Guest {
+        Guest { user: self.user, watches: self.form.presence }
+    }
 }
 
 /// The rest of an answer.

@@ -33,7 +33,7 @@ pub(crate) fn origin(location: &Location, request: &Request<'_>) -> Origin {
 pub(crate) fn allow(reply: Reply, location: &Location, origin: Origin) -> Reply {
     let methods = match location.handler {
         Handler::Subscriber(Mode::WebSocket) | Handler::Statistics => return reply,
-        Handler::Subscriber(_) => "GET",
+        Handler::Subscriber(_) | Handler::Members => "GET",
         Handler::Publisher { admin: false } => "GET, POST, PUT",
         Handler::Publisher { admin: true } => "GET, POST, PUT, DELETE",
     };

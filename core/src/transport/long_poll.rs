@@ -1,7 +1,7 @@
 //! Long-polling and polling: one answer with what there is, or with the position from which to ask again.
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::render::Item;
@@ -82,7 +82,7 @@ pub(crate) fn dismissed(config: &Config, form: &Form, position: Position, farewe
 #[derive(Serialize)]
 struct Answer<'a> {
     messages: Vec<JsonItem<'a>>,
-    #[serde(serialize_with = "as_text")]
+    #[serde(serialize_with = "Position::as_text")]
     position: Position,
     gap: bool,
     /// Why it has to go.
@@ -108,10 +108,6 @@ enum Data<'a> {
     Value(&'a RawValue),
     Text(&'a str),
     Base64(String),
-}
-
-fn as_text<S: Serializer>(position: &Position, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(position)
 }
 
 fn json(items: &[Item<'_>], position: Position, gap: bool) -> Vec<u8> {

@@ -5,6 +5,7 @@ pub(crate) mod cors;
 pub(crate) mod deadlines;
 pub(crate) mod intake;
 pub(crate) mod long_poll;
+mod members;
 pub(crate) mod output;
 pub(crate) mod render;
 pub(crate) mod reply;
@@ -28,7 +29,8 @@ use crate::identity::Grant;
 use crate::ingress::{http, statistics};
 use crate::message::Position;
 use crate::metrics;
-use crate::sequencer::{Batch, Refusal, Resume, Seat, Seats, Sequencer, Subscribe, Wanted};
+use crate::presence::UserId;
+use crate::sequencer::{Batch, Feed, Guest, Refusal, Resume, Seat, Seats, Sequencer, Subscribe, Wanted};
 use cors::{Origin, origin};
 use render::Item;
 pub(crate) use render::Layout;
@@ -45,6 +47,7 @@ pub(crate) enum Outcome {
         seats: Seats,
         form: Form,
         grant: Option<Rc<Grant>>,
+        user: Option<UserId>,
     },
     /// It stays in these seats, and has missed this.
     Stream {
@@ -52,6 +55,7 @@ pub(crate) enum Outcome {
         seats: Seats,
         form: Form,
         grant: Option<Rc<Grant>>,
+        user: Option<UserId>,
         head: Reply,
     },
     /// It wanted a WebSocket and gets it, to be told the refusal there.
@@ -86,6 +90,8 @@ pub(crate) struct Form {
     pub(crate) padding: Option<u8>,
     /// Its origin may read the answer.
     pub(crate) origin: Origin,
+    /// It is told who is in its channels.
+    pub(crate) presence: bool,
     /// The function that a JSONP answer calls.
     pub(crate) callback: Option<Rc<String>>,
 }
@@ -139,6 +145,7 @@ fn serve_at(
         Handler::Statistics => {
             Ok(Outcome::Reply(statistics::answer(engine, config, &named(location, request), request)))
         }
+        Handler::Members => members::answer(engine, config, (index, origin), request).map(Outcome::Reply),
         Handler::Subscriber(mode) => {
             let form = form(config, index, mode, origin, request)?;
             if form.mode != Mode::WebSocket {
@@ -150,9 +157,9 @@ fn serve_at(
             let accept = websocket::handshake(request)?;
             let head = || Reply::new(101).header("Sec-WebSocket-Accept", &accept);
             match subscribe(engine, config, thread, form, request) {
-                Ok(Outcome::Stream { missed, seats, form, grant, .. }) => {
+                Ok(Outcome::Stream { missed, seats, form, grant, user, .. }) => {
                     let head = if missed.gap { head().header("X-Push-Gap", 1) } else { head() };
-                    Ok(Outcome::Stream { missed, seats, form, grant, head })
+                    Ok(Outcome::Stream { missed, seats, form, grant, user, head })
                 }
                 Err(refusal) => Ok(Outcome::Refusal { head: head(), refusal }),
                 other => other,
@@ -170,7 +177,7 @@ fn rest_of_path<'a>(location: &Location, request: &Request<'a>) -> Option<&'a st
 /// The answer to a method that needs no channel, or that the location does not know.
 fn refuse_method(handler: Handler, method: &str) -> Option<Reply> {
     let allowed: &[&str] = match handler {
-        Handler::Subscriber(_) | Handler::Statistics => &["GET"],
+        Handler::Subscriber(_) | Handler::Statistics | Handler::Members => &["GET"],
         Handler::Publisher { admin: false } => &["GET", "POST", "PUT"],
         Handler::Publisher { admin: true } => &["GET", "POST", "PUT", "DELETE"],
     };
@@ -247,35 +254,56 @@ fn subscribe(
     let event_id = own.map(Cow::Borrowed).or_else(|| value(&location.last_event_id, "last-event-id", request));
     let event_id = event_id.as_deref().map(String::from_utf8_lossy);
     let subscribe = Subscribe {
-        channels: &channels,
         after: position.or_else(|| last_received(location, request)),
         event_id: event_id.as_deref().filter(|id| !id.is_empty()),
         identity: grant.as_ref().and_then(|grant| grant.identity.as_ref()),
-        authorized_only: location.authorized_channels_only == Authorization::On,
-        most_wildcards: location.wildcard_channel_max_qtd,
-        to_events: location.allow_connections_to_events_channel,
         seat: match form.mode {
             Mode::Polling => Seat::Never,
             Mode::LongPolling => Seat::IfNothingMissed,
             Mode::Streaming | Mode::EventSource | Mode::WebSocket => Seat::Always(config.client_buffer as usize),
         },
+        feed: feed(request)?,
+        ..subscription(location, &channels)
     };
     match engine.resume_or_wait(thread, subscribe) {
         Ok(Resume::Now(batch)) => {
             let items: Vec<Item<'_>> = batch.messages.iter().map(Into::into).collect();
             Ok(Outcome::Reply(long_poll::answer(config, &form, &items, batch.position, batch.gap)))
         }
-        Ok(Resume::Seated(missed, seats)) if form.mode == Mode::LongPolling => {
-            Ok(Outcome::Wait { from: missed.position, seats, form, grant })
+        Ok(Resume::Seated(missed, seats, Guest { user, .. })) if form.mode == Mode::LongPolling => {
+            Ok(Outcome::Wait { from: missed.position, seats, form, grant, user })
         }
-        Ok(Resume::Seated(missed, seats)) => {
+        Ok(Resume::Seated(missed, seats, Guest { user, .. })) => {
             let head = stream::head(config, &form, missed.gap);
-            Ok(Outcome::Stream { missed, seats, form, grant, head })
+            Ok(Outcome::Stream { missed, seats, form, grant, user, head })
         }
-        Err(Refusal::Unauthorized) => Err(Reply::refusal(403, "Subscriber could not create channels.")),
-        Err(Refusal::Wildcards) => Err(Reply::refusal(403, "Subscribed too much wildcard channels.")),
-        Err(Refusal::Events) => Err(Reply::refusal(403, "Subscription to events channel is not allowed.")),
-        Err(Refusal::Limit(limit)) => Err(refuse_limit(limit)),
+        Err(refusal) => Err(refuse_subscription(refusal)),
+    }
+}
+
+/// What the location says of a subscription to these channels.
+fn subscription<'a>(location: &Location, channels: &'a [Wanted]) -> Subscribe<'a> {
+    Subscribe {
+        channels,
+        after: None,
+        event_id: None,
+        identity: None,
+        authorized_only: location.authorized_channels_only == Authorization::On,
+        most_wildcards: location.wildcard_channel_max_qtd,
+        to_events: location.allow_connections_to_events_channel,
+        seat: Seat::Never,
+        enters: location.presence,
+        feed: Feed::None,
+    }
+}
+
+/// The answer to a subscription that the engine refused.
+fn refuse_subscription(refusal: Refusal) -> Reply {
+    match refusal {
+        Refusal::Unauthorized => Reply::refusal(403, "Subscriber could not create channels."),
+        Refusal::Wildcards => Reply::refusal(403, "Subscribed too much wildcard channels."),
+        Refusal::Events => Reply::refusal(403, "Subscription to events channel is not allowed."),
+        Refusal::Limit(limit) => refuse_limit(limit),
     }
 }
 
@@ -303,7 +331,8 @@ fn form(config: &Config, index: usize, mode: Mode, origin: Origin, request: &Req
         let agent = String::from_utf8_lossy(&agent);
         groups.iter().position(|group| group.agent.is_match(&agent)).map(|group| group as u8)
     });
-    Ok(Form { location: index as u16, mode, layout, padding, origin, callback })
+    let presence = feed(request)? != Feed::None;
+    Ok(Form { location: index as u16, mode, layout, padding, origin, presence, callback })
 }
 
 /// A name such as `a.b_c` or `handlers[3]`, and nothing that would be a program.
@@ -314,6 +343,19 @@ fn jsonp_callback(name: &[u8]) -> Result<Rc<String>, Reply> {
     match std::str::from_utf8(name) {
         Ok(name) if fits => Ok(Rc::new(name.to_owned())),
         _ => Err(Reply::refusal(400, "The argument callback must be the name of a function, of at most 128 bytes.")),
+    }
+}
+
+/// Whether the subscriber is told who is in its channels: `?presence=1` or `?presence=anew`.
+fn feed(request: &Request<'_>) -> Result<Feed, Reply> {
+    match request.argument("presence").as_deref() {
+        None | Some(b"" | b"0") => Ok(Feed::None),
+        Some(b"1") => Ok(Feed::Since),
+        Some(b"anew") => Ok(Feed::Anew),
+        Some(_) => Err(Reply::refusal(
+            400,
+            "The argument presence must be 1 (what changes), anew (who is there, whatever the position) or 0.",
+        )),
     }
 }
 

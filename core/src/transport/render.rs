@@ -16,6 +16,7 @@ const DELETED: i64 = -2;
 const TIMED_OUT: i64 = -3;
 const GAP: i64 = -4;
 const FAREWELL: i64 = -5;
+const PRESENCE: i64 = -6;
 
 /// What an answer carries for one message.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +33,7 @@ pub(crate) struct Item<'a> {
 impl<'a> From<&'a Message> for Item<'a> {
     fn from(message: &'a Message) -> Self {
         Self {
-            id: i64::try_from(message.id).unwrap_or(i64::MAX),
+            id: if message.is_presence() { PRESENCE } else { i64::try_from(message.id).unwrap_or(i64::MAX) },
             channel: &message.channel,
             event: message.event.as_deref(),
             event_id: message.event_id.as_deref(),
@@ -230,7 +231,7 @@ fn is_encoded(bytes: &[u8]) -> bool {
 /// Appends the message as an event stream has it: the template once for each line of the text, or once where the form of
 /// the text in it has no lines.
 fn append_event(out: &mut Vec<u8>, location: &Location, item: &Item<'_>) {
-    if item.id > 0 {
+    if item.id > 0 || item.id == PRESENCE {
         match item.event_id {
             Some(id) => writeln!(out, "id: {id}"),
             None => writeln!(out, "id: {}", item.position),
