@@ -62,7 +62,8 @@ pub(crate) fn check_info(info: &[u8]) -> Result<Option<&RawValue>, Error> {
         return Err(Error::InvalidArgument(format!("info has {} bytes as JSON, allowed are {MAX_INFO}", info.len())));
     }
     match serde_json::from_slice::<&RawValue>(info) {
-        Ok(value) if value.get().starts_with('{') => Ok(Some(value)),
+        // PHP writes an array without names as a list.
+        Ok(value) if value.get().starts_with(['{', '[']) => Ok(Some(value)),
         _ => Err(Error::InvalidArgument("info must be a JSON object: names with values".to_owned())),
     }
 }

@@ -25,7 +25,7 @@ pub(crate) const SEGMENT: usize = 64 << 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Address {
     pub(crate) segment: u32,
-    offset: u32,
+    pub(crate) offset: u32,
 }
 
 /// A message as it lies in the log.

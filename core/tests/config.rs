@@ -64,6 +64,7 @@ fn without_locations_the_default_ones_are_served() {
             ("/poll/", Handler::Subscriber(Mode::Polling), true),
             ("/ev/", Handler::Subscriber(Mode::EventSource), true),
             ("/ws/", Handler::Subscriber(Mode::WebSocket), true),
+            ("/presence/", Handler::Members, true),
             ("/pub", Handler::Publisher { admin: true }, false),
             ("/channels-stats", Handler::Statistics, false),
         ]
@@ -74,7 +75,7 @@ fn without_locations_the_default_ones_are_served() {
         assert_eq!(location.last_received_message_tag, argument("tag"));
         assert_eq!(location.channels_path, None);
     }
-    for location in &config.locations[6..] {
+    for location in &config.locations[7..] {
         assert_eq!(location.channels_path, argument("id"));
         assert_eq!(location.last_received_message_time, None);
     }

@@ -108,7 +108,7 @@ impl UserId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RoomId(u32);
 
-/// A JSON object.
+/// A JSON object, or a list.
 type Info = Arc<RawValue>;
 
 /// The info in these bytes; none when there are none.
@@ -271,7 +271,8 @@ impl Presence {
 
     // What PHP says.
 
-    /// The user is online for `ttl` seconds from now, and as long as a connection lives. True when it was not.
+    /// The user is online for `ttl` seconds from now, and as long as a connection lives. True when it was not, or when other
+    /// info was told about it.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for user, info or ttl.
@@ -291,37 +292,31 @@ impl Presence {
         }
         let room = self.room(place);
         let user = self.user(user);
-        let joined = self.show(room, user, info, now, stamp);
+        let changed = self.show(room, user, info, now, stamp);
         let ttl = ttl.unwrap_or(self.settings.ttl);
         let member = self.member_mut(room, user).expect("just shown");
         member.lease = after(now.tick, ttl.saturating_mul(SECOND));
         self.effects.changed.push((room, user));
         self.arm(room, user);
-        Ok(joined)
+        Ok(changed)
     }
 
-    /// The user is offline at once: in the channel; or, with [`Place::Site`], on the site and in all of its channels. True
-    /// when it was online. Connections stay, and do not count until another one comes.
+    /// The user is offline there at once. True when it was online. Its connections stay, and do not count until another one
+    /// comes.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for the user.
     pub(crate) fn offline(&mut self, place: &Place, user: &str, now: Now, stamp: Stamp<'_>) -> Result<bool, Error> {
         check_user(user)?;
-        let Some(user) = self.find_user(user) else { return Ok(false) };
-        let rooms: SmallVec<[RoomId; 4]> = match place {
-            Place::Site => self.users[user.slot()].rooms.clone(),
-            Place::Channel(_) => self.find_room(place).into_iter().collect(),
-        };
-        let mut changed = false;
-        for room in rooms {
-            changed |= self.hide(room, user, now, stamp);
-            let Some(member) = self.member_mut(room, user) else { continue };
+        let Some((room, user)) = self.find_room(place).zip(self.find_user(user)) else { return Ok(false) };
+        let left = self.hide(room, user, now, stamp);
+        if let Some(member) = self.member_mut(room, user) {
             (member.lease, member.grace) = (0, 0);
             if member.connections == 0 {
                 self.remove(room, user);
             }
         }
-        Ok(changed)
+        Ok(left)
     }
 
     // What connections say.
@@ -741,7 +736,7 @@ impl Presence {
         self.bytes = self.bytes + len - old;
     }
 
-    /// Shows the user in the room, with this info if there is some. True when it was not shown.
+    /// Shows the user in the room, with this info if there is some. True when that changed something.
     fn show(&mut self, room: RoomId, user: UserId, info: Option<Info>, now: Now, stamp: Stamp<'_>) -> bool {
         let before = self.member(room, user).filter(|member| member.shown()).map(Member::view);
         if self.member(room, user).is_none() {
@@ -768,7 +763,7 @@ impl Presence {
         }
         self.effects.changed.push((room, user));
         self.say(room, user, before, now, stamp);
-        joined
+        true
     }
 
     /// The member is not shown any more. False when it was not.

@@ -62,9 +62,9 @@ impl Sequencer {
         Ok(match *call {
             PresenceCall::Online { user, info, ttl, .. } => self.change_at(|state, now| {
                 state.room_for_member(&place, user, info.len())?;
-                let joined =
+                let changed =
                     state.with_presence(now, |presence, stamp| presence.online(&place, user, info, ttl, now, stamp));
-                joined.map(Answer::Changed)
+                changed.map(Answer::Changed)
             })?,
             PresenceCall::Offline { user, .. } => self.change_at(|state, now| {
                 let left = state.with_presence(now, |presence, stamp| presence.offline(&place, user, now, stamp));
