@@ -55,6 +55,15 @@ pub(crate) fn check_user(user: &str) -> Result<(), Error> {
 
 /// What is told about a user; `None` where that is nothing.
 pub(crate) fn check_info(info: &[u8]) -> Result<Option<&RawValue>, Error> {
+    check_json(info, &['{'])
+}
+
+/// The same from PHP, which writes an array without names as a list.
+pub(crate) fn check_array(info: &[u8]) -> Result<Option<&RawValue>, Error> {
+    check_json(info, &['{', '['])
+}
+
+fn check_json<'a>(info: &'a [u8], begins: &[char]) -> Result<Option<&'a RawValue>, Error> {
     if info.is_empty() {
         return Ok(None);
     }
@@ -62,8 +71,7 @@ pub(crate) fn check_info(info: &[u8]) -> Result<Option<&RawValue>, Error> {
         return Err(Error::InvalidArgument(format!("info has {} bytes as JSON, allowed are {MAX_INFO}", info.len())));
     }
     match serde_json::from_slice::<&RawValue>(info) {
-        // PHP writes an array without names as a list.
-        Ok(value) if value.get().starts_with(['{', '[']) => Ok(Some(value)),
+        Ok(value) if value.get().starts_with(begins) => Ok(Some(value)),
         _ => Err(Error::InvalidArgument("info must be a JSON object: names with values".to_owned())),
     }
 }

@@ -28,7 +28,7 @@ use smallvec::SmallVec;
 use crate::call;
 use crate::channel::{ChannelName, ThreadId};
 use crate::error::Error;
-use crate::identity::{check_info, check_user};
+use crate::identity::{check_array, check_user};
 use crate::log::Address;
 use crate::message::Position;
 pub(crate) use feed::{EVENT, Missed};
@@ -116,7 +116,7 @@ type Info = Arc<RawValue>;
 /// # Errors
 /// [`Error::InvalidArgument`] says what is wrong with it.
 fn info(bytes: &[u8]) -> Result<Option<Info>, Error> {
-    Ok(check_info(bytes)?.map(|info| info.to_owned().into()))
+    Ok(check_array(bytes)?.map(|info| info.to_owned().into()))
 }
 
 #[derive(Debug)]
@@ -165,8 +165,10 @@ struct Room {
     members: HashMap<UserId, Member>,
     /// Those who are shown, by name.
     order: BTreeSet<Arc<str>>,
-    /// What was said of it before this is not known, unless the feed knows.
+    /// What changed before this is not known, unless the feed knows.
     changed: Position,
+    /// Something has changed since while nobody read: it takes a position when somebody does.
+    unsaid: bool,
     feed: Option<Box<Feed>>,
     /// The tick under which it is entered with the deadlines of rooms.
     armed: Tick,
@@ -219,6 +221,8 @@ pub(crate) struct Presence {
     feeds: BTreeMap<Tick, Vec<RoomId>>,
     /// Of rooms that are gone nothing is known up to here.
     watermark: Position,
+    /// Nor what changed in them since, as in [`Room`].
+    unsaid: bool,
     pub(crate) effects: Effects,
     /// Bytes of users, members and rooms; feeds are counted apart.
     bytes: usize,
@@ -241,6 +245,7 @@ impl Presence {
             deadlines: BTreeMap::new(),
             feeds: BTreeMap::new(),
             watermark: start,
+            unsaid: false,
             effects: Effects::default(),
             bytes: 0,
             feed_bytes: 0,
@@ -430,9 +435,12 @@ impl Presence {
     // Feeds.
 
     /// Somebody reads the feed of the channel: from now on, and for a while, it says what changes.
-    pub(crate) fn attend(&mut self, place: &Place, now: Now) {
+    pub(crate) fn attend(&mut self, place: &Place, now: Now, stamp: Stamp<'_>) {
         let id = self.room(place);
         let room = &mut self.rooms[id.0 as usize];
+        if std::mem::take(&mut room.unsaid) {
+            room.changed = stamp();
+        }
         let count = room.order.len();
         let counting = count > self.settings.count_members;
         if room.feed.is_none() {
@@ -446,10 +454,9 @@ impl Presence {
         self.arm_room(id, until);
     }
 
-    /// A reader of the feed waits on this thread.
-    pub(crate) fn watch(&mut self, place: &Place, thread: ThreadId, now: Now) {
-        self.attend(place, now);
-        let room = self.find_room(place).expect("just attended");
+    /// A reader of the feed that [`Self::attend`] was called for waits on this thread.
+    pub(crate) fn watch(&mut self, place: &Place, thread: ThreadId) {
+        let Some(room) = self.find_room(place) else { return };
         if let Some(feed) = &mut self.rooms[room.0 as usize].feed {
             feed.watch(thread);
         }
@@ -470,12 +477,12 @@ impl Presence {
     /// has seen, it is told who is there.
     pub(crate) fn missed(&self, place: &Place, after: Option<Position>, anew: bool) -> Missed {
         let room = self.find_room(place).map(|room| &self.rooms[room.0 as usize]);
-        let known = match room {
-            None => self.watermark,
-            Some(Room { feed: Some(feed), .. }) => feed.complete_since(),
-            Some(room) => room.changed,
+        let (known, unsaid) = match room {
+            None => (self.watermark, self.unsaid),
+            Some(Room { feed: Some(feed), .. }) => (feed.complete_since(), false),
+            Some(room) => (room.changed, room.unsaid),
         };
-        match after.filter(|after| !anew && *after >= known) {
+        match after.filter(|after| !anew && !unsaid && *after >= known) {
             Some(after) => {
                 Missed::Later(room.and_then(|room| room.feed.as_ref()).map_or_else(Vec::new, |feed| feed.after(after)))
             }
@@ -550,8 +557,8 @@ impl Presence {
             let next = feed.due.min(if feed.is_watched() { NEVER } else { feed.until });
             return self.arm_room(id, next);
         }
-        // Flushed, so that it has said everything.
-        room.changed = if feed.has_more() { stamp() } else { feed.last() };
+        room.changed = feed.last();
+        room.unsaid = feed.has_more();
         self.feed_bytes -= feed.allocated();
         room.feed = None;
         self.forget_room(id);
@@ -560,11 +567,11 @@ impl Presence {
     // The end of a channel.
 
     /// The channel is deleted: nobody is in it any more, and nobody reads its feed.
-    pub(crate) fn drop_place(&mut self, place: &Place, stamp: Stamp<'_>) {
+    pub(crate) fn drop_place(&mut self, place: &Place) {
         let Some(id) = self.find_room(place) else { return };
         let room = self.rooms.remove(id.0 as usize);
         self.by_place.remove(place);
-        self.watermark = stamp();
+        self.unsaid = true;
         self.feed_bytes -= room.feed.map_or(0, |feed| feed.allocated());
         self.bytes -= ROOM;
         self.members -= room.order.len();
@@ -682,6 +689,7 @@ impl Presence {
             members: HashMap::new(),
             order: BTreeSet::new(),
             changed: self.watermark,
+            unsaid: self.unsaid,
             feed: None,
             armed: NEVER,
         };
@@ -699,6 +707,7 @@ impl Presence {
         }
         let room = self.rooms.remove(id.0 as usize);
         self.watermark = self.watermark.max(room.changed);
+        self.unsaid |= room.unsaid;
         self.by_place.remove(&room.place);
         self.bytes -= ROOM;
     }
@@ -786,7 +795,7 @@ impl Presence {
         let name = self.users[user.slot()].name.clone();
         let room = &mut self.rooms[id.0 as usize];
         let Some(feed) = &mut room.feed else {
-            room.changed = stamp();
+            room.unsaid = true;
             return;
         };
         let bytes = feed.allocated();

@@ -84,6 +84,12 @@ impl Hub {
         });
     }
 
+    /// A reader comes, and waits.
+    fn watch(&mut self, place: &Place, thread: ThreadId) {
+        self.change(|presence, now, stamp| presence.attend(place, now, stamp));
+        self.presence.watch(place, thread);
+    }
+
     /// The hub is killed, and the next one finds the journal.
     fn crash(&mut self, settings: Settings) {
         // It begins after every position that was given.
@@ -289,7 +295,7 @@ fn large_channels_are_told_of_once_a_second_and_larger_ones_in_numbers() {
     let settings = Settings { diff_members: 3, count_members: 8, ..SETTINGS };
     let (mut hub, lobby) = (Hub::new(settings), channel("lobby"));
     let mut reader = Reader::default();
-    hub.presence.watch(&lobby, 0, hub.now);
+    hub.watch(&lobby, 0);
     reader.read(&hub, &lobby);
     let mut tabs = Vec::new();
     let mut said = 0;
@@ -322,7 +328,7 @@ fn large_channels_are_told_of_once_a_second_and_larger_ones_in_numbers() {
 fn who_comes_and_goes_within_a_second_is_not_told_of() {
     let settings = Settings { diff_members: 1, ..SETTINGS };
     let (mut hub, lobby) = (Hub::new(settings), channel("lobby"));
-    hub.presence.watch(&lobby, 0, hub.now);
+    hub.watch(&lobby, 0);
     for user in ["ada", "bob"] {
         hub.enter(&lobby, user);
     }
@@ -338,7 +344,7 @@ fn who_comes_and_goes_within_a_second_is_not_told_of() {
 #[test]
 fn a_feed_that_nobody_reads_is_forgotten_and_who_comes_back_begins_again() {
     let (mut hub, lobby) = (Hub::new(SETTINGS), channel("lobby"));
-    hub.presence.watch(&lobby, 1, hub.now);
+    hub.watch(&lobby, 1);
     hub.enter(&lobby, "ada");
     let mut reader = Reader::default();
     reader.read(&hub, &lobby);
@@ -347,22 +353,22 @@ fn a_feed_that_nobody_reads_is_forgotten_and_who_comes_back_begins_again() {
     assert!(matches!(hub.presence.missed(&lobby, reader.position, false), Missed::Later(news) if news.len() == 1));
     hub.pass(LINGER + 10);
     hub.enter(&lobby, "cyn");
+    hub.watch(&lobby, 1);
     assert!(matches!(hub.presence.missed(&lobby, reader.position, false), Missed::All(_)));
     reader.read(&hub, &lobby);
     assert!(reader.knows(&hub.users(&lobby)));
     // What it has is still right, and nothing has to be said.
-    hub.presence.watch(&lobby, 1, hub.now);
     assert_eq!(hub.presence.missed(&lobby, reader.position, false), Missed::Later(Vec::new()));
 }
 
 #[test]
 fn a_channel_that_is_deleted_has_no_members() {
     let (mut hub, lobby) = (Hub::new(SETTINGS), channel("lobby"));
-    hub.presence.watch(&lobby, 0, hub.now);
+    hub.watch(&lobby, 0);
     let tab = hub.enter(&lobby, "ada");
     let mut reader = Reader::default();
     reader.read(&hub, &lobby);
-    hub.change(|presence, _, stamp| presence.drop_place(&channel("lobby"), stamp));
+    hub.change(|presence, _, _| presence.drop_place(&channel("lobby")));
     assert!(hub.presence.channels("ada").is_empty());
     reader.read(&hub, &lobby);
     assert!(reader.members.is_empty());
@@ -451,7 +457,7 @@ proptest! {
         let mut tabs = [Tab::default(); TABS];
         let mut truth = [Truth::default(); USERS.len()];
         let mut readers: Vec<Reader> = vec![Reader::default(); READERS];
-        hub.presence.watch(&lobby, 0, hub.now);
+        hub.watch(&lobby, 0);
         let user = |tab: usize| tab % USERS.len();
         for step in steps {
             let before = hub.users(&lobby);
@@ -511,7 +517,7 @@ proptest! {
                 Step::Crash => {
                     hub.crash(settings);
                     prop_assert_eq!(&before, &hub.users(&lobby), "nobody leaves by a crash");
-                    hub.presence.watch(&lobby, 0, hub.now);
+                    hub.watch(&lobby, 0);
                     truth.iter_mut().for_each(|truth| truth.ends(now, settings.grace));
                     for (at, tab) in tabs.iter_mut().enumerate() {
                         // Those that were lost do not come back.

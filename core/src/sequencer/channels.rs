@@ -211,7 +211,7 @@ impl State {
             self.owed[usize::from(*thread)].push_back(Owed::Deleted(deletion.clone()));
         }
         let (moment, place) = (self.moment(now), Place::Channel(channel.name.clone()));
-        self.with_presence(moment, |presence, stamp| presence.drop_place(&place, stamp));
+        self.with_presence(moment, |presence, _| presence.drop_place(&place));
         if self.events.is_some() {
             for _ in 0..channel.subscribers() {
                 self.tell(now, UNSUBSCRIBED, name);

@@ -225,7 +225,6 @@ impl State {
     /// The connection stays in these seats.
     pub(super) fn seat_guest(
         &mut self,
-        now: Now,
         thread: ThreadId,
         subscribe: &Subscribe<'_>,
         visitor: Option<&(Arc<str>, Arc<[u8]>)>,
@@ -235,7 +234,7 @@ impl State {
         for wanted in subscribe.channels {
             let place = Place::Channel(wanted.name.clone());
             if watches {
-                self.presence.watch(&place, thread, now);
+                self.presence.watch(&place, thread);
             }
             if let Some(user) = user {
                 self.presence.connect(&place, user);

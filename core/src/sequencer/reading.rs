@@ -150,8 +150,10 @@ impl State {
             self.visit(moment, visitor, there.map(|(wanted, _)| &wanted.name));
         }
         if subscribe.feed != Feed::None {
-            for (wanted, _) in subscribe.channels.iter().zip(&found).filter(|(_, id)| id.is_some()) {
-                self.presence.attend(&Place::Channel(wanted.name.clone()), moment);
+            let there = subscribe.channels.iter().zip(&found);
+            for (wanted, _) in there.filter(|(_, id)| id.is_some() || subscribe.seat != Seat::Never) {
+                let place = Place::Channel(wanted.name.clone());
+                self.with_presence(moment, |presence, stamp| presence.attend(&place, moment, stamp));
             }
         }
         let mut batch = self.missed(subscribe, &found);
@@ -168,7 +170,7 @@ impl State {
         }
         self.subscribers += seats.len() as u64;
         self.connections += 1;
-        let guest = self.seat_guest(moment, thread, &subscribe, visitor.as_ref());
+        let guest = self.seat_guest(thread, &subscribe, visitor.as_ref());
         if !batch.more {
             batch.position = self.head;
         }
