@@ -182,6 +182,12 @@ impl Hub {
         self.engine.set_limits(limits(config));
     }
 
+    /// Wakes all threads, and returns when the engine could be entered: the keeper wants to know whether they live.
+    pub fn stir(&self) {
+        self.inboxes.iter().for_each(|inbox| inbox.mailbox.wake());
+        self.engine.head();
+    }
+
     /// Serves a client of this process at the other end of the socket.
     pub(crate) fn adopt_client(&self, socket: OwnedFd) {
         // The numbers of descriptors spread clients over the threads well enough.

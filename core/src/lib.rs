@@ -59,6 +59,8 @@ pub mod doctor;
 #[cfg(feature = "hub")]
 pub mod control;
 #[cfg(feature = "hub")]
+mod vitals;
+#[cfg(feature = "hub")]
 pub mod logging;
 #[cfg_attr(not(feature = "hub"), allow(dead_code, reason = "one side of it is the keeper's and the hub's"))]
 pub mod keeper;

@@ -10,10 +10,11 @@
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec};
@@ -294,30 +295,29 @@ impl AsFd for Signals {
     }
 }
 
-/// A number two processes share; both see the last value stored, also when the one that stored it was killed.
-pub(crate) struct SharedNumber {
+/// Numbers that processes share; all see the last value stored, also when the one that stored it was killed.
+pub(crate) struct SharedNumbers {
     at: NonNull<AtomicU64>,
+    count: usize,
 }
 
-// SAFETY: it only gives out an atomic in memory that stays mapped as long as it lives.
-unsafe impl Send for SharedNumber {}
+// SAFETY: it only gives out atomics in memory that stays mapped as long as it lives.
+unsafe impl Send for SharedNumbers {}
 // SAFETY: as above.
-unsafe impl Sync for SharedNumber {}
+unsafe impl Sync for SharedNumbers {}
 
-const NUMBER: u64 = size_of::<u64>() as u64;
-
-impl SharedNumber {
-    /// A new one, 0: the descriptor by which processes can [`Self::map`] it.
-    pub(crate) fn create() -> io::Result<OwnedFd> {
-        let fd = rustix::fs::memfd_create(c"push-position", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-        rustix::fs::ftruncate(&fd, NUMBER)?;
+impl SharedNumbers {
+    /// So many new ones, all 0: the descriptor by which processes can [`Self::map`] them.
+    pub(crate) fn create(name: &CStr, count: usize) -> io::Result<OwnedFd> {
+        let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        rustix::fs::ftruncate(&fd, Self::bytes(count) as u64)?;
         rustix::fs::fcntl_add_seals(&fd, SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
         Ok(fd)
     }
 
-    pub(crate) fn map(fd: BorrowedFd<'_>) -> io::Result<Self> {
+    pub(crate) fn map(fd: BorrowedFd<'_>, count: usize) -> io::Result<Self> {
         if !rustix::fs::fcntl_get_seals(fd)?.contains(SealFlags::SHRINK)
-            || rustix::fs::fstat(fd)?.st_size < NUMBER as i64
+            || rustix::fs::fstat(fd)?.st_size < Self::bytes(count) as i64
         {
             return Err(io::ErrorKind::InvalidInput.into());
         }
@@ -325,32 +325,34 @@ impl SharedNumber {
         let at = unsafe {
             rustix::mm::mmap(
                 ptr::null_mut(),
-                NUMBER as usize,
+                Self::bytes(count),
                 ProtFlags::READ | ProtFlags::WRITE,
                 MapFlags::SHARED,
                 fd,
                 0,
             )
         }?;
-        Ok(Self { at: NonNull::new(at.cast()).expect("a mapping is not at 0") })
+        Ok(Self { at: NonNull::new(at.cast()).expect("a mapping is not at 0"), count })
     }
 
-    pub(crate) fn load(&self) -> u64 {
-        // SAFETY: mapped until drop, aligned, and every process goes through the atomic.
-        // Relaxed: the number is all that is shared.
-        unsafe { self.at.as_ref() }.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn store(&self, number: u64) {
-        // SAFETY: as in `load`.
-        unsafe { self.at.as_ref() }.store(number, Ordering::Relaxed);
+    fn bytes(count: usize) -> usize {
+        count * size_of::<u64>()
     }
 }
 
-impl Drop for SharedNumber {
+impl Deref for SharedNumbers {
+    type Target = [AtomicU64];
+
+    fn deref(&self) -> &[AtomicU64] {
+        // SAFETY: so many are mapped until drop, aligned, and every process goes through the atomics.
+        unsafe { std::slice::from_raw_parts(self.at.as_ptr(), self.count) }
+    }
+}
+
+impl Drop for SharedNumbers {
     fn drop(&mut self) {
         // SAFETY: mapped by `map` with this length, and nothing borrowed from it outlives `self`.
-        let _ = unsafe { rustix::mm::munmap(self.at.as_ptr().cast(), NUMBER as usize) };
+        let _ = unsafe { rustix::mm::munmap(self.at.as_ptr().cast(), Self::bytes(self.count)) };
     }
 }
 

@@ -106,13 +106,22 @@ impl Manager {
 
     /// Waits until the service tells this, whatever it tells before.
     fn hear(&self, what: &str) {
+        assert_eq!(self.hear_of(what), "");
+    }
+
+    /// The same for what begins so; gives the rest.
+    fn hear_of(&self, what: &str) -> String {
         let mut heard = Vec::new();
-        while !heard.iter().any(|line| line == what) {
+        loop {
             let mut text = [0; 1024];
             let length = self.notified.recv(&mut text).unwrap_or_else(|error| {
                 panic!("{error}: heard {heard:?} and not {what}; {}", self.site.log());
             });
-            heard.extend(std::str::from_utf8(&text[..length]).unwrap().lines().map(str::to_owned));
+            let lines = std::str::from_utf8(&text[..length]).unwrap().lines();
+            if let Some(rest) = lines.clone().find_map(|line| line.strip_prefix(what)) {
+                return rest.to_owned();
+            }
+            heard.extend(lines.map(str::to_owned));
         }
     }
 
@@ -274,6 +283,30 @@ fn a_watchdog_hears_of_the_keeper_also_while_it_has_no_hub() {
     // What stands in the variables is for this process; a hub's environment is empty.
     let hub = children(service.pid()).into_iter().find(|pid| *pid != hub).unwrap();
     assert_eq!(fs::read(format!("/proc/{hub}/environ")).unwrap(), b"");
+}
+
+#[test]
+fn the_manager_learns_which_process_is_the_keeper_now() {
+    let manager = Manager::new(|_| true);
+    let service = manager.start_with(&[("WATCHDOG_USEC", "200000")]);
+    let hub = children(service.pid())[0];
+    signal(service.pid(), Signal::KILL);
+    let restored = manager.hear_of("MAINPID=").parse::<i32>().unwrap();
+    assert_eq!(children(hub), [restored]);
+    manager.site.publish("a", "x");
+    // From now on that one says what there is to say.
+    manager.hear("WATCHDOG=1");
+    manager.hear("WATCHDOG=1");
+    signal(restored, Signal::HUP);
+    manager.hear("RELOADING=1");
+    manager.hear("READY=1");
+    signal(restored, Signal::KILL);
+    let restored = manager.hear_of("MAINPID=").parse().unwrap();
+    signal(restored, Signal::TERM);
+    manager.hear("STOPPING=1");
+    wait_until("both end", || gone(restored) && gone(hub));
+    // What the manager made stays where it is.
+    assert!(manager.site.socket().exists() && manager.site.path("run/admin.sock").exists());
 }
 
 #[test]

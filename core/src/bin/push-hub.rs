@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use push_core::config::{Config, ConfigError};
-use push_core::control::{Control, Inherited};
+use push_core::control::{Control, Inherited, Told};
 use push_core::convert;
 use push_core::doctor::{self, Finding, Questions, Verdict};
 use push_core::hub::{Hub, Sockets};
@@ -213,9 +213,15 @@ fn hub() -> ExitCode {
     };
     // A keeper that does not hear it has a full line, or is gone and will be replaced.
     let _ = control.ready();
-    keeper.wait_for_end(&control, |config| {
-        logging::set_level(config.log_level);
-        hub.reconfigure(&Arc::new(config));
+    keeper.wait_for_end(&control, |told| match told {
+        Told::Config(config) => {
+            logging::set_level(config.log_level);
+            hub.reconfigure(&Arc::from(config));
+        }
+        Told::Answer => {
+            hub.stir();
+            control.engine_lives();
+        }
     });
     hub.drain();
     ExitCode::SUCCESS

@@ -31,6 +31,7 @@ const AT_RUN_TIME: &[&str] = &[
     "send_timeout",
     "timeout",
     "timeout_with_body",
+    "watchdog",
 ];
 
 /// A step from one configuration towards another.

@@ -410,6 +410,9 @@ declare! {
         linger: Duration = kind::Time { least: Duration::ZERO, most: DAY }, "10s";
         /// How long an ending hub may take to answer what waits.
         drain_timeout: Duration = kind::Time { least: Duration::ZERO, most: Duration::from_secs(300) }, "10s";
+        /// How long a hub may give no sign of life before its keeper ends it and starts another. A hub that somebody has stopped
+        /// (SIGSTOP, a debugger) is left alone.
+        watchdog: Option<Duration> = kind::Optional(kind::Time { least: SECOND, most: DAY }), "30s";
         /// Where log lines go. Under FPM, whose standard error stream ends with the start, set a file or syslog. A file is
         /// opened again at SIGUSR1. Lines to the journal of systemd carry their level.
         log: Log = kind::LogTarget, "stderr";

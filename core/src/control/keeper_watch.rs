@@ -19,6 +19,14 @@ use crate::lease::{self, timespec};
 use crate::logging;
 use crate::process;
 
+/// What the keeper wants of its hub.
+pub enum Told {
+    /// To go on with another configuration.
+    Config(Box<Config>),
+    /// To pass through the engine, to wake all threads, and then to say [`Control::engine_lives`].
+    Answer,
+}
+
 /// The keeper of this hub, or when there will be one again.
 pub struct KeeperWatch {
     keeper: Result<Watched, Instant>,
@@ -32,22 +40,23 @@ impl KeeperWatch {
         Self { keeper: Ok(keeper), backoff: Backoff::default(), talks: true }
     }
 
-    /// Waits until the hub is to drain: the keeper says so, or a SIGTERM or SIGINT came. Gives another configuration that the
-    /// keeper sends to `changed`. A SIGUSR1 opens the log anew. A keeper that dies meanwhile is replaced.
-    pub fn wait_for_end(mut self, control: &Control, mut changed: impl FnMut(Config)) {
+    /// Waits until the hub is to drain: the keeper says so, or a SIGTERM or SIGINT came. Gives what else the keeper wants to
+    /// `told`. A SIGUSR1 opens the log anew. A keeper that dies meanwhile is replaced.
+    pub fn wait_for_end(mut self, control: &Control, mut told: impl FnMut(Told)) {
         loop {
             let line = control.held().line.clone();
             if let Err(error) = self.wait_for_something(control, &line) {
                 tracing::error!("the keeper cannot be watched: {error}");
                 break;
             }
-            if !self.take_orders(control, &line, &mut changed) || !take_signals(control) {
+            if !self.take_orders(control, &line, &mut told) || !take_signals(control) {
                 break;
             }
             self.look_after_keeper(control);
         }
         // Who comes to the sockets is not to wait here.
         control.held().estate = None;
+        control.vitals.answer_for_ever();
     }
 
     fn wait_for_something(&self, control: &Control, line: &OwnedFd) -> io::Result<()> {
@@ -69,7 +78,7 @@ impl KeeperWatch {
     }
 
     /// False when the hub is to drain.
-    fn take_orders(&mut self, control: &Control, line: &OwnedFd, changed: &mut impl FnMut(Config)) -> bool {
+    fn take_orders(&mut self, control: &Control, line: &OwnedFd, told: &mut impl FnMut(Told)) -> bool {
         while self.talks {
             let (order, with) = match lease::receive(line.as_fd()) {
                 Ok(datagram) => datagram,
@@ -80,10 +89,11 @@ impl KeeperWatch {
             };
             match postcard::from_bytes(&order) {
                 Ok(Order::Config) => match control.reconfigure(with.into_iter().next()) {
-                    Ok(config) => changed(config),
+                    Ok(config) => told(Told::Config(Box::new(config))),
                     Err(error) => tracing::error!("a changed configuration cannot be taken over: {error}"),
                 },
                 Ok(Order::Drain) => return false,
+                Ok(Order::Answer) => told(Told::Answer),
                 Err(error) => tracing::error!("the keeper sent no order: {error}"),
             }
         }

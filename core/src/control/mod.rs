@@ -15,14 +15,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 
+use crate::channel::ThreadId;
 use crate::config::{Config, Log};
 use crate::keeper::estate::{Estate, LINE, MOST_LEASES};
 use crate::lease;
 use crate::message::Position;
-use crate::process::{self, SharedNumber, Signals};
+use crate::process::{self, Signals};
 use crate::readiness::watch;
+use crate::vitals::{Part, Vitals};
 
-pub use keeper_watch::KeeperWatch;
+pub use keeper_watch::{KeeperWatch, Told};
 
 /// How many attach sockets a keeper makes: that at `socket`, and that for workers which inherit the way to it.
 pub(crate) const ATTACH: usize = 2;
@@ -49,13 +51,15 @@ pub(crate) enum Order {
     Config,
     /// To answer what waits, and to end.
     Drain,
+    /// To give a sign of life.
+    Answer,
 }
 
 /// The hub's end of the line to its keeper. Shared by its threads.
 pub struct Control {
     held: Mutex<Held>,
     signals: Signals,
-    position: SharedNumber,
+    vitals: Vitals,
     config_hash: AtomicU64,
     log: Log,
 }
@@ -131,11 +135,11 @@ impl Control {
         let clients = clients.map(|kept| Kept::of([kept.segment.as_fd(), kept.bell.as_fd(), kept.socket.as_fd()]));
         let clients = clients.collect::<io::Result<_>>()?;
         let signals = Signals::block()?;
-        let position = SharedNumber::map(estate.position.as_fd())?;
+        let vitals = Vitals::map(estate.vitals.as_fd())?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-        let start = after(now, Position::unpack(position.load()));
+        let start = after(now, vitals.position());
         let held = Mutex::new(Held { line: Arc::new(line), estate: Some(estate) });
-        let control = Self { held, signals, position, config_hash: config.hash().into(), log: config.log.clone() };
+        let control = Self { held, signals, vitals, config_hash: config.hash().into(), log: config.log.clone() };
         // Hubs may die faster than one a second, before any publication.
         control.position(start);
         let keeper = KeeperWatch::new(keeper);
@@ -193,7 +197,17 @@ impl Control {
 
     /// Stores the last position given, in memory that the next hub starts from. Cheap enough for every publication.
     pub fn position(&self, position: Position) {
-        self.position.store(position.pack());
+        self.vitals.set_position(position);
+    }
+
+    /// Tells the keeper that an HTTP thread goes its rounds.
+    pub(crate) fn thread_lives(&self, thread: ThreadId) {
+        self.vitals.answer(Part::Thread(thread));
+    }
+
+    /// Tells the keeper that the engine can be entered.
+    pub fn engine_lives(&self) {
+        self.vitals.answer(Part::Engine);
     }
 
     /// Answers a [`Hello::Lease`](crate::call::Hello::Lease) that came over `connection`: its protocol, build and

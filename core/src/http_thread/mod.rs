@@ -205,6 +205,9 @@ impl HttpThread {
     fn work(&mut self) {
         let woken = self.inbox.mailbox.answered();
         if woken {
+            if let Some(control) = &self.control {
+                control.thread_lives(self.id);
+            }
             self.counters().woken();
             if let Some(config) = self.inbox.config.lock().expect("taking a pointer does not panic").take() {
                 self.config = config;

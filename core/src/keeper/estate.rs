@@ -35,8 +35,8 @@ const MOST_CLIENTS: u64 = 10_000;
 pub(crate) struct Estate {
     /// The resolved configuration, sealed.
     pub(crate) config: OwnedFd,
-    /// The memory of the last position.
-    pub(crate) position: OwnedFd,
+    /// The memory of the last position and of signs of life.
+    pub(crate) vitals: OwnedFd,
     pub(crate) journal: OwnedFd,
     /// What both run: after an upgrade the path leads to another program.
     pub(crate) program: OwnedFd,
@@ -102,7 +102,7 @@ impl Estate {
         let contents = postcard::to_stdvec(&contents).map_err(io::Error::other)?;
         let contents = process::sealed(c"push-estate", &contents)?;
         let sender = Watched::this_process()?;
-        let always = [&contents, &sender, &self.config, &self.position, &self.journal, &self.program];
+        let always = [&contents, &sender, &self.config, &self.vitals, &self.journal, &self.program];
         let rest = self.lock.iter().map(Lock::descriptor).chain(self.listeners.sockets()).chain(&self.leases);
         let kept = clients.iter().flat_map(|(_, kept)| [&kept.segment, &kept.bell, &kept.socket]);
         let all: Vec<BorrowedFd<'_>> = always.into_iter().chain(rest).chain(kept).map(AsFd::as_fd).collect();
@@ -130,7 +130,7 @@ impl Estate {
             }
         };
         let sender = Watched::other(contents.sender, next()?);
-        let (config, position, journal, program) = (next()?, next()?, next()?, next()?);
+        let (config, vitals, journal, program) = (next()?, next()?, next()?, next()?);
         let lock = contents.lock.then(&mut next).transpose()?.map(Lock::inherited);
         let sockets = (0..contents.listeners).map(|_| next()).collect::<io::Result<_>>()?;
         let listeners = Listeners::handed_on(sockets, contents.files);
@@ -140,7 +140,7 @@ impl Estate {
             clients.insert(number, Kept { segment: next()?, bell: next()?, socket: next()? });
         }
         let terms = contents.terms;
-        Ok((Self { config, position, journal, program, lock, listeners, leases, clients, terms }, sender))
+        Ok((Self { config, vitals, journal, program, lock, listeners, leases, clients, terms }, sender))
     }
 
     /// The configuration, from its file.

@@ -14,6 +14,8 @@ pub(super) struct HubProcess {
     pub(super) process: Watched,
     /// It said that it serves.
     pub(super) serves: bool,
+    /// It hangs, and was sent a first signal.
+    pub(super) given_up: bool,
     /// Whether the line is open: once closed, it would wake a poll for ever.
     pub(super) talks: bool,
     /// Reports come in here, orders go out.
@@ -24,12 +26,12 @@ impl HubProcess {
     /// Starts a hub that gets all there is, and a line to this process.
     pub(super) fn start(estate: &Estate) -> io::Result<Self> {
         let (process, line) = estate.start(HUB, &[])?;
-        Ok(Self { process, serves: false, talks: true, line })
+        Ok(Self { process, serves: false, given_up: false, talks: true, line })
     }
 
     /// The hub that started this keeper.
     pub(super) fn adopt(process: Watched, line: OwnedFd) -> Self {
-        Self { process, serves: true, talks: true, line }
+        Self { process, serves: true, given_up: false, talks: true, line }
     }
 
     /// The next report, if there is one.
@@ -59,6 +61,12 @@ impl HubProcess {
     pub(super) fn drain(&self) {
         // It may be dead already. One that does not read its orders is killed later.
         let _ = self.order(Order::Drain, &[]);
+    }
+
+    /// Asks it for a sign of life.
+    pub(super) fn ask(&self) {
+        // One that does not read its orders gives none.
+        let _ = self.order(Order::Answer, &[]);
     }
 
     fn order(&self, order: Order, with: &[BorrowedFd<'_>]) -> io::Result<()> {

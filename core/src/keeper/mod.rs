@@ -19,6 +19,8 @@ mod hub_process;
 #[cfg(feature = "hub")]
 pub(crate) mod listeners;
 #[cfg(feature = "hub")]
+mod pulse;
+#[cfg(feature = "hub")]
 mod run;
 #[cfg(feature = "hub")]
 mod serve;

@@ -20,7 +20,8 @@ use super::{READY, StartError};
 use crate::config::{Config, Log};
 use crate::journal;
 use crate::logging;
-use crate::process::{self, SharedNumber, Signals};
+use crate::process::{self, Signals};
+use crate::vitals::Vitals;
 
 /// Reads the configuration again, from the arguments of a command line; the text says what is wrong with it.
 pub type Reload<'a> = &'a dyn Fn(&[String]) -> Result<Config, String>;
@@ -112,7 +113,7 @@ fn start(
     }
     let estate = Estate {
         config: process::sealed(c"push-config", config.to_toml().as_bytes()).map_err(internal("configuration"))?,
-        position: SharedNumber::create().map_err(internal("position"))?,
+        vitals: Vitals::create().map_err(internal("position"))?,
         journal: journal::create(config.memory_limit).map_err(internal("journal"))?,
         program,
         lock,

@@ -12,6 +12,7 @@ use sd_notify::NotifyState;
 use super::check::log_start;
 use super::estate::{Estate, MOST_LEASES};
 use super::hub_process::HubProcess;
+use super::pulse::Pulse;
 use super::run::Reload;
 use super::service::{self, Watchdog};
 use super::watched::{Backoff, End, Watched};
@@ -20,8 +21,8 @@ use crate::config::{Change, Config};
 use crate::control::{Kept, Report};
 use crate::lease::timespec;
 use crate::logging;
-use crate::message::Position;
-use crate::process::{self, Exit, SharedNumber, Signals};
+use crate::process::{self, Exit, Signals};
+use crate::vitals::Vitals;
 
 /// What a hub may take above `drain_timeout` to end.
 const KILL_AFTER: Duration = Duration::from_secs(1);
@@ -34,7 +35,7 @@ pub(super) struct Keeper {
     signals: Signals,
     /// All that the hub holds too.
     estate: Estate,
-    position: SharedNumber,
+    vitals: Vitals,
     /// It was logged that the clients are too many.
     crowded: bool,
     hub: Option<HubProcess>,
@@ -43,6 +44,10 @@ pub(super) struct Keeper {
     backoff: Backoff,
     /// Since when there has been no lease; never in a process that was not started by one.
     alone: Option<Instant>,
+    /// For a hub that serves, where `watchdog` is set.
+    pulse: Option<Pulse>,
+    /// It was logged that the hub is stopped.
+    stopped: bool,
     watchdog: Option<Watchdog>,
 }
 
@@ -53,13 +58,15 @@ impl Keeper {
         Ok(Self {
             config: estate.parsed_config().map_err(internal("configuration"))?,
             signals,
-            position: SharedNumber::map(estate.position.as_fd()).map_err(internal("position"))?,
+            vitals: Vitals::map(estate.vitals.as_fd()).map_err(internal("position"))?,
             estate,
             crowded: false,
             hub: None,
             respawn: Instant::now(),
             backoff: Backoff::default(),
             alone: None,
+            pulse: None,
+            stopped: false,
             watchdog: Watchdog::new(),
         })
     }
@@ -88,9 +95,14 @@ impl Keeper {
         started
     }
 
+    fn start_hub(&self) -> io::Result<HubProcess> {
+        self.vitals.begin_anew();
+        HubProcess::start(&self.estate)
+    }
+
     fn wait_for_first_hub(&mut self) -> Result<(), StartError> {
-        let mut hub = HubProcess::start(&self.estate)
-            .map_err(|error| StartError::new(format!("the hub cannot be started: {error}")))?;
+        let mut hub =
+            self.start_hub().map_err(|error| StartError::new(format!("the hub cannot be started: {error}")))?;
         let deadline = Instant::now() + READY;
         loop {
             let mut fds = [
@@ -140,6 +152,7 @@ impl Keeper {
             }
             self.take_reports();
             self.look_after_hub();
+            self.feel_pulse();
             self.estate.drop_ended_leases();
             match (self.estate.terms.leased && self.estate.leases.is_empty(), self.alone) {
                 (false, _) => self.alone = None,
@@ -171,10 +184,12 @@ impl Keeper {
         let lonely = self.alone.map(|since| (since + self.config.linger).max(now + Duration::from_millis(20)));
         let respawn = self.hub.is_none().then_some(self.respawn);
         let watchdog = self.watchdog.as_ref().map(Watchdog::next);
+        let pulse = self.pulse.as_ref().map(Pulse::next);
         let timeout = lonely
             .into_iter()
             .chain(respawn)
             .chain(watchdog)
+            .chain(pulse)
             .min()
             .map(|at| timespec(at.saturating_duration_since(now)));
         // Whatever it says, everything is looked at.
@@ -235,6 +250,7 @@ impl Keeper {
         self.estate.config = process::sealed(c"push-config", config.to_toml().as_bytes())?;
         logging::set_level(config.log_level);
         self.config = config;
+        self.pulse = None;
         tracing::info!("SIGHUP: changed from now on: {}", taken.join(", "));
         Ok(())
     }
@@ -288,11 +304,11 @@ impl Keeper {
         if let Some(HubProcess { process, .. }) = self.hub.take_if(|hub| hub.process.ended()) {
             let (pid, wait) = (process.pid, self.backoff.next(process.since.elapsed()));
             self.respawn = Instant::now() + wait;
-            let last = Position::unpack(self.position.load());
+            let last = self.vitals.position();
             tracing::error!("the hub (pid {pid}) ended: {}; last position {last}; the next in {wait:?}", process.how());
         }
         if self.hub.is_none() && self.respawn <= Instant::now() {
-            match HubProcess::start(&self.estate) {
+            match self.start_hub() {
                 Ok(hub) => self.hub = Some(hub),
                 Err(error) => {
                     let wait = self.backoff.next(Duration::ZERO);
@@ -300,6 +316,39 @@ impl Keeper {
                     self.respawn = Instant::now() + wait;
                 }
             }
+        }
+    }
+
+    /// Sees whether the hub hangs, and ends one that does.
+    fn feel_pulse(&mut self) {
+        // One that starts is busy with the journal, and tells nobody how far it is.
+        let serving = self.hub.as_mut().filter(|hub| hub.serves);
+        let (Some(hub), Some(watchdog)) = (serving, self.config.watchdog) else {
+            self.pulse = None;
+            return;
+        };
+        let now = Instant::now();
+        let pulse = self.pulse.get_or_insert_with(|| Pulse::new(watchdog, now));
+        let Some(silent) = pulse.look(now, &self.vitals, self.config.threads) else { return };
+        hub.ask();
+        let pid = hub.process.pid;
+        match silent {
+            None => self.stopped &= !pulse.heard(),
+            Some(_) if hub.process.stopped() => {
+                pulse.forgive();
+                if !self.stopped {
+                    tracing::warn!("the hub (pid {pid}) is stopped, by a signal or a debugger; it is left so");
+                }
+                self.stopped = true;
+            }
+            Some(part) if !hub.given_up => {
+                tracing::error!(
+                    "the hub (pid {pid}) hangs: {part} gave no sign of life for {watchdog:?}; it is killed"
+                );
+                hub.process.signal(Signal::ABORT);
+                hub.given_up = true;
+            }
+            Some(_) => hub.process.signal(Signal::KILL),
         }
     }
 

@@ -61,6 +61,14 @@ impl Watched {
         poll(&mut [PollFd::new(&self.end, PollFlags::IN)], Some(&timespec(Duration::ZERO))) == Ok(1)
     }
 
+    /// Somebody has stopped it, or looks at it with a debugger.
+    pub(crate) fn stopped(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        // The number was its own when the file was read, if it has not ended by now.
+        matches!(state, Some('T' | 't')) && !self.ended()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         // It may be dead already.
         let _ = pidfd_send_signal(&self.end, signal);
