@@ -4,6 +4,7 @@
 mod support;
 
 use std::fs;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -293,6 +294,73 @@ fn nothing_is_left_of_both_killed_at_once() {
     wait_until("nobody listens", || site.keeper().is_none());
     assert!(attach(&site.socket()).publish("a", &message("x")).is_err());
     assert!(std::net::TcpStream::connect(site.listen).is_err());
+}
+
+/// Starts it where numbers of processes begin anew; what `shell` starts as `"$0" --config "$1"` lives as long as `shell`.
+fn contained(site: &Site, shell: &str) -> Option<Foreground> {
+    let file = site.write(&site.config(&[]));
+    let apart = ["--pid", "--fork", "--mount-proc", "--kill-child"];
+    let allowed = Command::new("unshare").args(apart).arg("true").stderr(Stdio::null()).status();
+    if !allowed.is_ok_and(|status| status.success()) {
+        eprintln!("only root makes a namespace of process numbers");
+        return None;
+    }
+    let mut command = Command::new("unshare");
+    command.args(apart).args(["sh", "-c", shell, PROGRAM]).arg(file);
+    Some(Foreground::start_by(&mut command, site))
+}
+
+fn zombies(parent: i32) -> usize {
+    children(parent).into_iter().map(|pid| usize::from(gone(pid)) + zombies(pid)).sum()
+}
+
+/// Kills hubs and keepers by turns; each is replaced.
+fn kill_by_turns(site: &Site, keepers: usize) {
+    let serves = || site.log().matches("a new hub serves").count();
+    for _ in 0..keepers {
+        kill_keeper(site);
+        let before = serves();
+        let keeper = site.keeper().unwrap();
+        // The hub that started this keeper, or which it started.
+        let related = children(keeper).into_iter().chain(stat(keeper).map(|(_, parent)| parent));
+        let hub = related.into_iter().find(|pid| command_line(*pid) == HUB).unwrap();
+        signal(hub, Signal::KILL);
+        wait_until("the next hub serves", || serves() > before);
+    }
+}
+
+#[test]
+fn as_process_1_the_keeper_leaves_no_zombies() {
+    let site = Site::new();
+    let Some(running) = contained(&site, "exec \"$0\" --config \"$1\"") else { return };
+    for round in 1..=4 {
+        signal(site.hub(), Signal::KILL);
+        wait_until("the next hub serves", || site.log().matches("a new hub serves").count() == round);
+    }
+    site.publish("a", "x");
+    assert_eq!(zombies(running.pid()), 0);
+}
+
+#[test]
+fn where_process_1_takes_exits_no_zombies_are_left() {
+    let site = Site::new();
+    // The shell waits for whatever ends, also for those whose parent has ended.
+    let Some(running) = contained(&site, "\"$0\" --config \"$1\" & while :; do wait; sleep 0.01; done") else { return };
+    kill_by_turns(&site, 3);
+    site.publish("a", "x");
+    wait_until("no zombies are left", || zombies(running.pid()) == 0);
+}
+
+#[test]
+fn where_process_1_takes_no_exits_only_those_without_a_parent_stay() {
+    let site = Site::new();
+    let Some(running) = contained(&site, "\"$0\" --config \"$1\" & exec sleep 1000") else { return };
+    // The first keeper was left to process 1; those after it are children of the hub.
+    for _ in 0..4 {
+        kill_keeper(&site);
+    }
+    site.publish("a", "x");
+    assert_eq!(zombies(running.pid()), 1);
 }
 
 /// Also when a thread fails.

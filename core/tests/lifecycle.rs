@@ -782,7 +782,7 @@ fn arguments_are_explained() {
 
 #[test]
 fn names_of_processes_are_not_a_way_in() {
-    for name in ["push-hub: hub", "push-hub: keeper"] {
+    for name in ["push-hub: hub", "push-hub: keeper", "push-hub: restored keeper"] {
         let mut command = Command::new(PROGRAM);
         std::os::unix::process::CommandExt::arg0(&mut command, name);
         let output = command.stdin(Stdio::null()).output().unwrap();

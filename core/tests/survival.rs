@@ -311,9 +311,9 @@ fn the_keeper_holds_nothing_of_clients_that_are_gone() {
         // Only root may look into a process that has changed its user.
         return;
     };
-    let mut clients: Vec<client::Client> = (0..50).map(|_| attach(&site.socket())).collect();
+    let mut clients: Vec<client::Client> = (0..100).map(|_| attach(&site.socket())).collect();
     assert!(clients.iter_mut().all(|client| client.ping(DEADLINE)));
-    wait_until("the keeper holds them", || held().unwrap() == before + 50 * 3);
+    wait_until("the keeper holds them", || held().unwrap() == before + 100 * 3);
     kill_hub(&site, running.pid());
     assert!(clients.iter_mut().all(|client| client.ping(DEADLINE)));
     drop(clients);

@@ -135,6 +135,45 @@ final class FpmTest extends TestCase
         self::assertEnds($hub, $fpm);
     }
 
+    public function testAKilledMasterLeavesWorkersAndHubToServe(): void
+    {
+        $fpm = $this->start();
+        [$hub, $worker] = [self::hub($fpm), $fpm->run('return getmypid();')];
+        [$channel, $subscriber] = self::subscribe($fpm);
+        posix_kill($fpm->pid(), SIGKILL);
+        Wait::until(static fn (): bool => !Machine::runs($fpm->pid()), 'the master is gone');
+        self::assertSame(1, $fpm->run("return push_publish('$channel', 'without a master')->subscribers;"));
+        self::assertSame('without a master', $subscriber->answer()->body);
+        self::assertSame([$hub, $worker], [self::hub($fpm), $fpm->run('return getmypid();')]);
+        posix_kill($worker, SIGKILL);
+        self::assertEnds($hub, $fpm);
+    }
+
+    public function testAStartThatFailsLeavesNoHub(): void
+    {
+        $directory = Directory::make('fpm');
+        try {
+            FpmPool::start([], ['pm.max_children' => 0], false, $directory);
+            self::fail('php-fpm started');
+        } catch (\RuntimeException $error) {
+            // The modules start before the pools are read.
+            self::assertStringContainsString('pm.max_children', $error->getMessage());
+        }
+        $log = static fn (): string => file_get_contents("$directory/hub.log");
+        Wait::until(static fn (): bool => str_contains($log(), 'no PHP master holds this hub any more'), 'the hub knows');
+        Wait::until(static fn (): bool => !file_exists("$directory/run/hub.sock"), 'it ends');
+    }
+
+    public function testALogWithoutRoomIsNoReasonToEnd(): void
+    {
+        $fpm = $this->start(['push.log' => '/dev/full']);
+        self::assertSame(1, $fpm->run('return push_publish("c", "x")->id;'));
+        $hub = self::hub($fpm);
+        posix_kill($hub, SIGKILL);
+        Wait::until(static fn (): bool => ($next = self::hub($fpm)) !== $hub && is_int($next), 'another hub');
+        self::assertSame(2, $fpm->run('return push_publish("c", "x")->id;'));
+    }
+
     public function testTheNextFpmWithinTheLingerAdoptsTheHub(): void
     {
         $first = $this->start(['push.linger' => '3s']);

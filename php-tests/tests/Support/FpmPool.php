@@ -11,6 +11,7 @@ final class FpmPool
 {
     private int $scripts = 0;
     private int $pid = 0;
+    private bool $contained = false;
 
     private function __construct(
         private ?Program $process,
@@ -27,12 +28,16 @@ final class FpmPool
      * @param array<string, string|int> $pool Directives of the pool beyond one static worker
      * @param ?string $directory One that exists, such as that of an earlier pool, to meet its hub
      * @param list<string> $options Instead of `-n`, which reads no INI file
+     * @param list<string> $container A program that runs php-fpm where numbers of processes are others; none for a daemon
      */
     public static function start(
         array $ini = [], array $pool = [], bool $daemonize = false, ?string $directory = null, array $options = ['-n'],
+        array $container = [],
     ): self {
         $fpm = self::prepare($ini, $pool, $directory, $options);
-        $process = Program::start([...$fpm->command, $daemonize ? '-D' : '-F'], "{$fpm->directory}/output");
+        $fpm->contained = $container !== [];
+        $command = [...$container, ...$fpm->command, $daemonize ? '-D' : '-F'];
+        $process = Program::start($command, "{$fpm->directory}/output");
         if ($daemonize) {
             $code = $process->wait();
             if ($code !== 0) {
@@ -121,6 +126,10 @@ final class FpmPool
 
     public function pid(): int
     {
+        if ($this->contained) {
+            // What stands in the file is its number there: that of somebody else here.
+            return $this->pid = Machine::children($this->process->pid)[0] ?? $this->pid;
+        }
         // A daemon's reload changes it, and its end removes the file.
         $pid = (int) @file_get_contents("{$this->directory}/fpm.pid");
 

@@ -40,6 +40,37 @@ final class Machine
         return $stat === '' ? null : $stat[strrpos($stat, ')') + 2];
     }
 
+    /** @return list<int> the processes whose parent it is, zombies among them */
+    public static function children(int $pid): array
+    {
+        $children = [];
+        foreach (glob('/proc/[0-9]*/stat') as $file) {
+            $stat = (string) @file_get_contents($file);
+            if ($stat !== '' && (int) explode(' ', substr($stat, strrpos($stat, ')') + 2))[1] === $pid) {
+                $children[] = (int) basename(dirname($file));
+            }
+        }
+
+        return $children;
+    }
+
+    /** @return list<int> its children, theirs, and so on */
+    public static function descendants(int $pid): array
+    {
+        $all = self::children($pid);
+        foreach ($all as $child) {
+            array_push($all, ...self::descendants($child));
+        }
+
+        return $all;
+    }
+
+    /** The name that a process has given itself. */
+    public static function name(int $pid): string
+    {
+        return rtrim((string) @file_get_contents("/proc/$pid/cmdline"), "\0");
+    }
+
     /** A port on the loopback address that was free a moment ago. */
     public static function freePort(): int
     {
