@@ -51,6 +51,11 @@ impl Handler {
         ("channel_members", &[("on", Self::Members)]),
     ];
 
+    /// Whether it stands on the public listeners where nothing else is written.
+    pub(super) fn is_public(self) -> bool {
+        matches!(self, Self::Subscriber(_) | Self::Members)
+    }
+
     /// Key and word, as they are written.
     pub(crate) fn words(self) -> (&'static str, &'static str) {
         let words =
@@ -84,7 +89,7 @@ pub(super) fn default_places(config: &Config) -> Vec<Place> {
     let place = |path: &str, handler, own: &[(&str, &str)]| Place {
         path: path.to_owned(),
         handler,
-        public: matches!(handler, Handler::Subscriber(_) | Handler::Members),
+        public: handler.is_public(),
         own: own
             .iter()
             .filter(|(key, _)| !config.set.contains(key))

@@ -149,7 +149,7 @@ fn place(table: &DeTable<'_>, span: Range<usize>) -> Located<Place> {
     let Some(handler) = handler else {
         return incomplete(format!("location \"{path}\" has neither subscriber nor publisher nor channels_statistics"));
     };
-    Ok(Place { path, handler, public: public.unwrap_or(matches!(handler, Handler::Subscriber(_))), own })
+    Ok(Place { path, handler, public: public.unwrap_or(handler.is_public()), own })
 }
 
 /// A misspelt key of a location may mean one of those that only a location has.

@@ -28,7 +28,8 @@ use crate::transport::{Farewell, Form, refuse};
 /// What a WebSocket may publish in one turn: so many short messages, each counted in every one of its channels.
 const TURN: usize = 256;
 
-/// How long a WebSocket may take to answer a ping.
+/// How long a WebSocket may take to answer a ping, and how long what was sent to any stream may stay without
+/// acknowledgement by the other end's kernel.
 const PONG: Duration = Duration::from_secs(20);
 
 /// What of a WebSocket client's words is acted on when all of them were heard.
@@ -62,9 +63,11 @@ impl HttpThread {
             behind: missed.more,
             touched: false,
             pinged: false,
+            patient: false,
             ends,
             input: websocket::Input::default(),
         }));
+        connection.give_up_after(PONG);
         if connection.hung_up {
             return self.close(key);
         }
@@ -406,6 +409,7 @@ impl HttpThread {
 
     /// Does what follows from the progress of writing. `moved`: the client has taken some of it, or was not to take any.
     fn proceed_stream(&mut self, key: Key, progress: Progress, moved: bool) {
+        self.be_patient(key, progress == Progress::Blocked);
         match progress {
             Progress::Over => self.close(key),
             Progress::Ready => {
@@ -416,6 +420,16 @@ impl HttpThread {
             }
             Progress::Blocked if moved => self.set_stream_deadline(key),
             Progress::Blocked => {}
+        }
+    }
+
+    /// Who does not read what its kernel has taken is not gone: as long as it has no room, `send_timeout` holds.
+    fn be_patient(&mut self, key: Key, patient: bool) {
+        let send_timeout = self.config.send_timeout;
+        let Some(connection) = self.connections.get(key) else { return };
+        let State::Streaming(stream) = &mut connection.state else { return };
+        if std::mem::replace(&mut stream.patient, patient) != patient {
+            connection.give_up_after(if patient { PONG.max(send_timeout) } else { PONG });
         }
     }
 

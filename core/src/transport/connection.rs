@@ -6,6 +6,7 @@
 
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::event::epoll;
@@ -231,6 +232,13 @@ impl Connections {
 }
 
 impl Connection {
+    /// The kernel breaks the connection when nothing has acknowledged for so long what it sent. A unix socket does not know
+    /// this, and its other end cannot vanish without a word.
+    pub(crate) fn give_up_after(&self, time: Duration) {
+        let milliseconds = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+        let _ = rustix::net::sockopt::set_tcp_user_timeout(&self.socket, milliseconds);
+    }
+
     /// Its places, if it is a subscriber.
     pub(crate) fn places(&mut self) -> Option<&mut Places> {
         match &mut self.state {

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::cors::{self, Origin};
 use super::reply::Reply;
 use super::request::Request;
-use super::{channels, refuse_subscription, subscription};
+use super::{channels, may_subscribe, refuse_subscription, subscription};
 use crate::call::Member;
 use crate::config::Config;
 use crate::message::Position;
@@ -48,7 +48,8 @@ pub(super) fn answer(
     request: &Request<'_>,
 ) -> Result<Reply, Reply> {
     let location = &config.locations[index];
-    let channels = channels(location, config, request)?;
+    let mut channels = channels(location, config, request)?;
+    may_subscribe(engine, location, request, &mut channels)?;
     let [wanted] = channels.as_slice() else {
         return Err(Reply::refusal(400, "One channel is to be named: its members are listed."));
     };

@@ -26,6 +26,8 @@ pub(crate) struct Stream {
     pub(crate) touched: bool,
     /// A ping is not answered yet.
     pub(crate) pinged: bool,
+    /// It has no room at the moment, and is given more time.
+    pub(crate) patient: bool,
     /// When its life is over.
     pub(crate) ends: Tick,
     pub(crate) input: websocket::Input,
