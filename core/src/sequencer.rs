@@ -463,16 +463,26 @@ impl Sequencer {
         batch
     }
 
-    /// Publishes to those of the seats' channels that still are, all or none. The events channel is left out.
+    /// Publishes to those of the seats' channels that still are, all or none; or to the `one` of them with this name. The
+    /// events channel is left out.
     ///
     /// # Errors
-    /// As [`publish`](Self::publish).
-    pub(crate) fn publish_to(&self, seats: &[ChannelId], message: &NewMessage<'_>) -> Result<(), Error> {
+    /// As [`publish`](Self::publish); [`Error::AccessDenied`] where none of them has the name.
+    pub(crate) fn publish_to(
+        &self,
+        seats: &[ChannelId],
+        one: Option<&str>,
+        message: &NewMessage<'_>,
+    ) -> Result<(), Error> {
         let state = self.enter();
         let others = seats.iter().filter(|id| state.events != Some(**id));
-        let names = others.filter_map(|id| state.channels.get(*id));
-        let batch: Vec<_> = names.map(|channel| (channel.name.clone(), *message)).collect();
+        let channels = others.filter_map(|id| state.channels.get(*id));
+        let names = channels.map(|channel| &channel.name).filter(|name| one.is_none_or(|one| &***name == one));
+        let batch: Vec<_> = names.map(|name| (name.clone(), *message)).collect();
         drop(state);
+        if let Some(one) = one.filter(|_| batch.is_empty()) {
+            return Err(Error::AccessDenied(format!("the connection has no channel \"{one}\"")));
+        }
         self.publish_many(&batch).map(drop)
     }
 

@@ -18,12 +18,13 @@ use crate::message::{Kind, NewMessage};
 use crate::sequencer::{Batch, Seats};
 use crate::transport::connection::{Progress, Sending, State, Waiting};
 use crate::transport::deadlines::{Deadlines, Tick};
+use crate::transport::json::Publication;
 use crate::transport::output::Output;
 use crate::transport::render::Item;
 use crate::transport::reply::Reply;
 use crate::transport::stream::{Frames, Renderer, Stream};
 use crate::transport::websocket::{self, CloseCode, Opcode, Received};
-use crate::transport::{Farewell, Form, refuse};
+use crate::transport::{Farewell, Form, Layout, refuse};
 
 /// What a WebSocket may publish in one turn: so many short messages, each counted in every one of its channels.
 const TURN: usize = 256;
@@ -49,6 +50,7 @@ impl HttpThread {
             renderer.gap(&mut out, missed.position, complete);
         }
         missed.messages.iter().for_each(|message| renderer.message(&mut out, &message.into()));
+        renderer.complete(&mut out, missed.position);
         let mut output = Output::default();
         output.push(out.into());
         waiting.places = self.seating.add(key, seats);
@@ -255,6 +257,7 @@ impl HttpThread {
             return self.end_stream(key, None);
         }
         batch.messages.iter().for_each(|message| renderer.message(&mut out, &message.into()));
+        renderer.complete(&mut out, batch.position);
         stream.waiting.from = batch.position;
         stream.behind = batch.more;
         stream.output.push(out.into());
@@ -341,7 +344,8 @@ impl HttpThread {
                         return 0;
                     }
                     let seats: Seats = stream.waiting.places.iter().map(|(channel, _)| *channel).collect();
-                    if let Err(refusal) = self.publish(location, &seats, &text) {
+                    let json = stream.waiting.form.layout == Layout::Json;
+                    if let Err(refusal) = self.publish(location, &seats, &text, json) {
                         self.finish(key, refusal_frame(&refusal).into(), false);
                         return 0;
                     }
@@ -373,9 +377,20 @@ impl HttpThread {
         taken
     }
 
-    fn publish(&self, location: &Location, seats: &Seats, text: &[u8]) -> Result<(), Reply> {
-        let message = NewMessage { store: location.store_messages, kind: Kind::Bytes, ..NewMessage::new(text) };
-        self.engine.publish_to(seats, &message).map_err(|error| refuse(&error))
+    /// Publishes a text frame to the channels of its connection, or in JSON to the one that it names.
+    fn publish(&self, location: &Location, seats: &Seats, text: &[u8], json: bool) -> Result<(), Reply> {
+        let store = location.store_messages;
+        let published = if json {
+            Publication::parse(text).and_then(|Publication { channel, data, event }| {
+                let payload = data.get().as_bytes();
+                let message =
+                    NewMessage { store, kind: Kind::Json, event: event.as_deref(), ..NewMessage::new(payload) };
+                self.engine.publish_to(seats, Some(&channel), &message)
+            })
+        } else {
+            self.engine.publish_to(seats, None, &NewMessage { store, kind: Kind::Bytes, ..NewMessage::new(text) })
+        };
+        published.map_err(|error| refuse(&error))
     }
 
     fn stream(&mut self, key: Key) -> Option<(&mut Stream, bool)> {

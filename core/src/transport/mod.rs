@@ -4,6 +4,7 @@ pub(crate) mod connection;
 pub(crate) mod cors;
 pub(crate) mod deadlines;
 pub(crate) mod intake;
+pub(crate) mod json;
 pub(crate) mod long_poll;
 mod members;
 pub(crate) mod output;
@@ -247,7 +248,7 @@ fn subscribe(
     let position = position(request)?;
     // A browser opens an event stream again at the address of its first request: what it says of itself is newer than any
     // argument or backlog there.
-    let own = request.header("last-event-id").filter(|id| form.layout == Layout::Events && !id.is_empty());
+    let own = request.header("last-event-id").filter(|id| form.layout.is_events() && !id.is_empty());
     if own.is_some() {
         channels.iter_mut().for_each(|wanted| wanted.backlog = 0);
     }
@@ -320,12 +321,16 @@ fn form(config: &Config, index: usize, mode: Mode, origin: Origin, request: &Req
     let polls = matches!(mode, Mode::Polling | Mode::LongPolling);
     let callback = request.argument("callback").filter(|name| polls && !events && !name.is_empty());
     let callback = callback.map(|name| jsonp_callback(&name)).transpose()?;
+    let json = request.argument("format").is_some_and(|format| *format == *b"json");
     let layout = match () {
-        () if polls && callback.is_none() && accepts_json(request) => Layout::Json,
+        () if polls && callback.is_none() && (json || accepts_json(request)) => Layout::Json,
+        () if !polls && json && events => Layout::JsonEvents,
+        () if !polls && json => Layout::Json,
         () if events => Layout::Events,
         () => Layout::Template,
     };
-    let groups = location.padding_by_user_agent.as_deref().filter(|_| !polls && mode != Mode::WebSocket);
+    let padded = !polls && mode != Mode::WebSocket && matches!(layout, Layout::Events | Layout::Template);
+    let groups = location.padding_by_user_agent.as_deref().filter(|_| padded);
     let padding = groups.and_then(|groups| {
         let agent = value(&location.user_agent, "user-agent", request)?;
         let agent = String::from_utf8_lossy(&agent);

@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
 
-use super::Farewell;
+use super::{Farewell, json};
 use crate::config::{Escape, Location, Part, Template};
 use crate::message::{Kind, Message, Position};
 
@@ -82,17 +82,47 @@ pub(crate) enum Layout {
     Template,
     /// As an event stream.
     Events,
-    /// One JSON document.
+    /// One JSON document; on a stream one for each message, in a line of its own.
     Json,
+    /// As an event stream whose data are JSON objects. What the hub itself says is data, too.
+    JsonEvents,
 }
 
 impl Layout {
+    pub(crate) fn is_events(self) -> bool {
+        matches!(self, Self::Events | Self::JsonEvents)
+    }
+
     /// Appends a message.
     pub(crate) fn append(self, out: &mut Vec<u8>, location: &Location, item: &Item<'_>) {
         match self {
             Self::Events => append_event(out, location, item),
-            Self::Template | Self::Json => append_text(out, &location.message_template, item, item.payload),
+            Self::Template => append_text(out, &location.message_template, item, item.payload),
+            Self::Json | Self::JsonEvents => {
+                let id = (item.id > 0).then_some(item.position);
+                self.append_object(out, id, |out| json::append_message(out, item));
+            }
         }
+    }
+
+    /// Appends what says how far the subscriber is complete. Other layouts than JSON have their own ways, or none.
+    pub(crate) fn append_position(self, out: &mut Vec<u8>, position: Option<Position>) {
+        if matches!(self, Self::Json | Self::JsonEvents) {
+            self.append_object(out, position, |out| json::append_position(out, position));
+        }
+    }
+
+    fn append_object(self, out: &mut Vec<u8>, id: Option<Position>, object: impl FnOnce(&mut Vec<u8>)) {
+        if self == Self::Json {
+            object(out);
+            return out.push(b'\n');
+        }
+        if let Some(id) = id {
+            writeln!(out, "id: {id}").expect("writing to memory");
+        }
+        out.extend_from_slice(b"data: ");
+        object(out);
+        out.extend_from_slice(b"\n\n");
     }
 
     /// Appends what says that messages before the position are missing, and how far the subscriber is complete if none
@@ -114,8 +144,11 @@ impl Layout {
                 lines(text.as_bytes()).for_each(|line| append_line(out, b"data: ", line));
                 out.push(b'\n');
             }
-            (_, Some(text)) => self.append(out, location, &Item::gap(text, position)),
-            (_, None) => {}
+            (Self::Json | Self::JsonEvents, _) => {
+                self.append_object(out, None, |out| json::append_gap(out, position));
+            }
+            (Self::Template, Some(text)) => self.append(out, location, &Item::gap(text, position)),
+            (Self::Template, None) => {}
         }
     }
 
@@ -135,10 +168,13 @@ impl Layout {
             (Self::Events, _) => {
                 write!(out, "id: {complete}\nevent: {event}\ndata: {text}\n\n").expect("writing to memory");
             }
-            (_, Farewell::Disconnected(reason)) if !reason.is_empty() => {
+            (Self::Json | Self::JsonEvents, _) => {
+                self.append_object(out, Some(complete), |out| json::append_farewell(out, farewell, complete));
+            }
+            (Self::Template, Farewell::Disconnected(reason)) if !reason.is_empty() => {
                 self.append(out, location, &Item::farewell(event, reason, complete));
             }
-            _ => {}
+            (Self::Template, _) => {}
         }
     }
 
@@ -150,7 +186,8 @@ impl Layout {
                 let text = text.trim_end_matches(['\r', '\n']);
                 lines(text.as_bytes()).for_each(|line| append_line(out, b": ", line));
             }
-            _ => out.extend_from_slice(text.as_bytes()),
+            Self::Events | Self::Template => out.extend_from_slice(text.as_bytes()),
+            Self::Json | Self::JsonEvents => {}
         }
     }
 }

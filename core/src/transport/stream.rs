@@ -100,10 +100,27 @@ impl<'a> Renderer<'a> {
         !text.is_empty()
     }
 
+    /// Says how far the subscriber is, in JSON: there it is data, the first sign of the stream as well as the last word
+    /// of what was missed.
+    pub(crate) fn complete(&self, out: &mut Vec<u8>, position: Position) {
+        self.sign(out, Some(position));
+    }
+
+    fn sign(&self, out: &mut Vec<u8>, position: Option<Position>) {
+        let mut text = Vec::new();
+        self.layout.append_position(&mut text, position);
+        self.frame(out, &text);
+    }
+
     /// A sign of life. `head`: how far the subscriber is complete, if that is known.
     pub(crate) fn ping(&self, out: &mut Vec<u8>, head: Option<Position>) {
         match (self.frames, self.layout) {
-            (Frames::WebSocket, _) => websocket::append_frame(out, Opcode::Ping, b""),
+            (Frames::WebSocket, _) => {
+                websocket::append_frame(out, Opcode::Ping, b"");
+                // Scripts do not see pings, and so could not tell silence from a dead connection.
+                self.sign(out, head);
+            }
+            (_, Layout::Json | Layout::JsonEvents) => self.sign(out, head),
             (_, Layout::Events) => {
                 let mut text = b": -1\n".to_vec();
                 if let Some(head) = head {
@@ -175,8 +192,9 @@ impl<'a> Renderer<'a> {
 pub(crate) fn head(config: &Config, form: &Form, gap: bool) -> Reply {
     let location = &config.locations[usize::from(form.location)];
     let content_type = match form.layout {
-        Layout::Events => "text/event-stream; charset=utf-8",
-        _ => &location.content_type,
+        Layout::Events | Layout::JsonEvents => "text/event-stream; charset=utf-8",
+        Layout::Json => "application/x-ndjson",
+        Layout::Template => &location.content_type,
     };
     // nginx would hold back what is small.
     let reply = Reply::new(200).content_type(content_type).header("X-Accel-Buffering", "no");
