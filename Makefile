@@ -15,7 +15,7 @@ tools = . scripts/toolchain.sh; require_rust
 
 export PREFIX DESTDIR
 
-.PHONY: run build install uninstall test test-rust test-php test-phpt lint bench bench-c deps-run deps-test
+.PHONY: run build install uninstall test test-rust test-php test-phpt test-js lint bench bench-c deps-run deps-test
 
 run:
 	@exec scripts/run.sh
@@ -27,7 +27,7 @@ build:
 install uninstall:
 	@scripts/install.sh $@
 
-test: test-rust test-phpt test-php
+test: test-rust test-phpt test-js test-php
 
 test-rust:
 	@$(tools); scripts/deps.sh ask run; scripts/deps.sh ask test
@@ -47,6 +47,12 @@ test-php:
 test-phpt:
 	@scripts/deps.sh ask run
 	@$(tools); . scripts/build.sh; exec scripts/run-phpt.sh
+
+# The browser client in node, which has WebSockets of its own from version 22 on.
+test-js:
+	@scripts/deps.sh ask run; scripts/deps.sh ask test
+	@$(tools); . scripts/build.sh; cd js; \
+		exec node --experimental-websocket --no-warnings --test --test-reporter=spec test/*.test.js
 
 lint:
 	@$(tools)

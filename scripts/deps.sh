@@ -13,6 +13,8 @@ libclang_found() {
 
 php_has() { [ -n "$PHP" ] && "$PHP" -r 'exit(extension_loaded($argv[1]) ? 0 : 1);' "$1"; }
 
+node_fits() { have node && node -e 'process.exit(process.versions.node.split(".")[0] >= 20 ? 0 : 1)'; }
+
 # The Debian names of PHP's packages: of the version that is there, else of one that apt offers, else the unversioned.
 php_prefix() {
     local version known=${PHP_VERSION:-$wanted_php}
@@ -48,6 +50,8 @@ look() {
             php_has FFI || "$PHP" -n -d extension=ffi -r 'exit(extension_loaded("FFI") ? 0 : 1);' \
                 || missing+=("$prefix-common: PHP's FFI calls the C library")
             have phpunit || missing+=("phpunit: runs php-tests")
+            node_fits || missing+=("nodejs: runs the tests of the browser client, from version 20 on")
+            have npm || missing+=("npm: packs the browser client")
             have chromium || missing+=("chromium: the browser test")
             have chromedriver || missing+=("chromium-driver: the browser test")
             have pkg-config || missing+=("pkg-config: the manual of the C library is tried")

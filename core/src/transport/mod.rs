@@ -11,6 +11,7 @@ pub(crate) mod output;
 pub(crate) mod render;
 pub(crate) mod reply;
 pub(crate) mod request;
+pub(crate) mod script;
 pub(crate) mod stream;
 pub(crate) mod websocket;
 
@@ -111,7 +112,8 @@ pub(crate) fn serve(
         .max_by_key(|(_, location)| location.path.len());
     let longest = found.map(|(_, location)| location.path.len());
     let operators = (!public).then(|| metrics::answer(engine, request.method, request.path, longest));
-    if let Some(reply) = operators.flatten() {
+    let client = public.then(|| script::answer(request, longest));
+    if let Some(reply) = operators.or(client).flatten() {
         return Outcome::Reply(reply);
     }
     let Some((index, location)) = found else {

@@ -30,17 +30,23 @@ pub(crate) struct Reply {
     body: Vec<u8>,
     /// Why it is a refusal.
     reason: String,
+    /// For how many seconds a browser may use it again without asking.
+    fresh: u32,
 }
 
 impl Reply {
     pub(crate) fn new(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new(), reason: String::new() }
+        Self { status, headers: Vec::new(), body: Vec::new(), reason: String::new(), fresh: 0 }
     }
 
     /// Values come from us or from a checked configuration, never from a request.
     pub(crate) fn header(mut self, name: &str, value: impl Display) -> Self {
         write!(self.headers, "{name}: {value}\r\n").expect("writing to memory");
         self
+    }
+
+    pub(crate) fn fresh_for(self, seconds: u32) -> Self {
+        Self { fresh: seconds, ..self }
     }
 
     /// A refusal: no body, the reason in the header that the module's clients know.
@@ -105,9 +111,12 @@ impl Reply {
         append_date(&mut out);
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(&self.headers);
-        out.extend_from_slice(
-            b"Expires: Thu, 01 Jan 1970 00:00:01 GMT\r\nCache-Control: no-cache, no-store, must-revalidate\r\n",
-        );
+        match self.fresh {
+            0 => out.extend_from_slice(
+                b"Expires: Thu, 01 Jan 1970 00:00:01 GMT\r\nCache-Control: no-cache, no-store, must-revalidate\r\n",
+            ),
+            seconds => write!(out, "Cache-Control: public, max-age={seconds}\r\n").expect("writing to memory"),
+        }
         out
     }
 }
