@@ -10,7 +10,9 @@ const OPENS = 6_000;
 const BETTER = 300_000;
 const LONGEST_PAUSE = 30_000;
 const CHANGED = new Error('The connection is made anew.');
+// Ids of what the hub itself says.
 const DELETED = -2;
+const PRESENCE = -6;
 
 class PushError extends Error {
   /** `told`: by the hub, not by something before it. */
@@ -158,7 +160,7 @@ class Connection {
 
   address(path, query) {
     const watched = [...this.channels].filter(({ _presence }) => _presence);
-    const presence = watched.length ? (watched.every(({ _roster }) => _roster) ? 1 : 'snapshot') : null;
+    const presence = watched.length ? (watched.every(({ _roster }) => _roster) ? 1 : 'anew') : null;
     return this.client._address(path, this.channels, { position: earliest(this.channels), presence, ...query });
   }
 
@@ -186,10 +188,13 @@ class Connection {
     message.position = `${time}.${tag}`;
     message.time = time;
     if (encoding) message.data = Uint8Array.from(atob(message.data), (byte) => byte.charCodeAt(0));
+    const { id, data, position } = message;
     const channel = this.client._channels.get(message.channel);
-    if (message.id === DELETED && channel) this.client._drop(channel, message.data);
-    else channel?._take(message);
-    this.heard = message.position;
+    // A whole roster says nothing of the messages before it.
+    const whole = id === PRESENCE && data.type !== 'diff';
+    if (id === DELETED) this.client._drop(channel, data);
+    else if (whole || isAfter(position, channel?._from)) channel?._take(id === PRESENCE, message);
+    if (!whole) this.heard = position;
     this.useful = true;
   }
 
@@ -242,13 +247,9 @@ class Channel extends Emitter {
     this.#client._change();
   }
 
-  _take(message) {
-    const { event, data, position } = message;
-    // A whole roster comes first, whatever its position, and says nothing of messages.
-    const whole = event === 'push.presence' && data.type !== 'diff';
-    if (!whole && !isAfter(position, this._from)) return;
-    if (event !== 'push.presence') this._emit('message', message);
-    else if (this._presence) this.#watch(data);
+  _take(isPresence, message) {
+    if (!isPresence) this._emit('message', message);
+    else if (this._presence) this.#watch(message.data);
   }
 
   #watch({ type, members = [], joins = members, leaves, count }) {
@@ -368,7 +369,7 @@ class Client extends Emitter {
   }
 
   _drop(channel, reason) {
-    if (!this._channels.delete(channel.id)) return;
+    if (!this._channels.delete(channel?.id)) return;
     this._connection?.channels.delete(channel);
     channel._emit('close', { reason });
   }
@@ -445,9 +446,10 @@ class Client extends Emitter {
       if (renews) this._token = null;
       this._emit('disconnect', { reason: error.message });
     } else if (status === 401 || (status === 403 && told)) {
+      const old = opened || !fresh;
+      if (status === 403 && !(renews && old) && await this.#dropRefused()) return 0;
       if (renews) this._token = null;
-      if (renews && !fresh) return 0;
-      if (status === 403 && await this.#dropRefused()) return 0;
+      if (renews && old) return 0;
       this._emit('error', error);
       if (status === 401 && !renews) this.close();
     } else if (error) {

@@ -3,6 +3,7 @@
 mod support;
 
 use push_core::channel::ChannelName;
+use push_core::client;
 use push_core::message::{Kind, NewMessage};
 use serde_json::{Value, json};
 use support::stream::Stream;
@@ -175,6 +176,37 @@ fn a_deleted_channel_is_an_object() {
     assert_eq!(admin.response().status, 200);
     let told = parse(&socket.text());
     assert_eq!((&told["id"], &told["channel"]), (&json!(-2), &json!("a")));
+}
+
+#[test]
+fn who_has_to_go_is_told_by_an_object() {
+    let hub = hub(&[]);
+    let mut events = hub.events("/ev/a?format=json").stream;
+    let mut stream = hub.stream("/stream/a?format=json");
+    let mut socket = hub.websocket("/ws/a?format=json");
+    hub.publish("a", "last words");
+    let head = hub.head();
+    hub.wait_for_subscribers("a", 3);
+    let mut client = client::Client::new(client::Options {
+        socket: hub.socket.clone(),
+        inherited: None,
+        timeout: std::time::Duration::from_secs(10),
+        backoff: std::time::Duration::from_millis(1),
+        ring_size: 256 << 10,
+    });
+    assert_eq!(client.disconnect(None, Some("a"), "go \"now\"", false).expect("a hub"), 3);
+    let told = json!({"disconnect": "go \"now\"", "position": head});
+    for _ in 0..2 {
+        event(&mut events);
+        line(&mut stream);
+        socket.text();
+    }
+    assert_eq!(event(&mut events), (Some(head), told.clone()));
+    assert_eq!(line(&mut stream), told);
+    events.expect_end();
+    stream.expect_end();
+    let close = socket.frame();
+    assert_eq!((close.opcode, close.payload), (CLOSE, [&4002u16.to_be_bytes()[..], b"go \"now\""].concat()));
 }
 
 fn publishing() -> TestHub {

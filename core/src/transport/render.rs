@@ -99,7 +99,7 @@ impl Layout {
             Self::Events => append_event(out, location, item),
             Self::Template => append_text(out, &location.message_template, item, item.payload),
             Self::Json | Self::JsonEvents => {
-                let id = (item.id > 0).then_some(item.position);
+                let id = (item.id > 0 || item.id == PRESENCE).then_some(item.position);
                 self.append_object(out, id, |out| json::append_message(out, item));
             }
         }

@@ -21,8 +21,11 @@ export async function freePort() {
 }
 
 export class Hub {
-  /** @param toml Further keys */
-  static async start(toml = '') {
+  /**
+   * @param toml Further keys
+   * @param access Which channels may be listened to
+   */
+  static async start(toml = '', access = 'off') {
     const hub = new Hub();
     hub.directory = await mkdtemp(join(tmpdir(), 'push-js-'));
     await chmod(hub.directory, 0o755);
@@ -33,7 +36,7 @@ export class Hub {
       socket = "${hub.directory}/run/hub.sock"
       admin_listen = "unix:${hub.directory}/run/admin.sock"
       secret_file = "${hub.directory}/run/secret"
-      authorized_channels_only = "off"
+      authorized_channels_only = "${access}"
       ${root ? 'user = "nobody"' : ''}
       ${toml}
     `);
