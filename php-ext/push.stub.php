@@ -189,6 +189,110 @@ namespace {
     function push_position(): string {}
 
     /**
+     * Sets a user online: others see the user join, for at least $ttl seconds, and as long as a connection of the user lives.
+     * A page calls it when it is opened; the browser's connection then takes over.
+     *
+     * @param int|non-empty-string $user At most 255 bytes; 7 and '7' are the same user.
+     * @param ?non-empty-string $channel null: on the whole site.
+     * @param array<mixed> $info What others are told about the user, as a JSON object of at most 4 KiB. []: what was said before
+     *     stays.
+     * @param ?positive-int $ttl Seconds; null: presence_ttl (60 seconds).
+     * @return bool Whether this call changed it: the user was not online, or had other $info.
+     *
+     * @throws Push\Exception\EncodingError $info cannot be encoded as JSON; getPrevious() is the JsonException.
+     * @throws Push\Exception\LimitExceeded
+     * @throws Push\Exception\HubUnavailable
+     * @throws Push\Exception\Timeout
+     */
+    function push_presence_online(int|string $user, ?string $channel = null, array $info = [], ?int $ttl = null): bool {}
+
+    /**
+     * Sets a user offline at once, without the grace: a sign-out. Connections stay open, and do not count until another one
+     * is made.
+     *
+     * @param int|non-empty-string $user
+     * @param ?non-empty-string $channel null: on the whole site; in its channels the user stays.
+     * @return bool Whether the user was online.
+     *
+     * @throws Push\Exception\HubUnavailable
+     * @throws Push\Exception\Timeout
+     */
+    function push_presence_offline(int|string $user, ?string $channel = null): bool {}
+
+    /**
+     * Whether a user is online.
+     *
+     * @param int|non-empty-string $user
+     * @param ?non-empty-string $channel null: on the whole site.
+     *
+     * @throws Push\Exception\HubUnavailable
+     * @throws Push\Exception\Timeout
+     */
+    function push_presence_is_online(int|string $user, ?string $channel = null): bool {}
+
+    /**
+     * Which of these users are online, with one call: the contacts of a page.
+     *
+     * @param array<int|non-empty-string> $users The keys do not matter.
+     * @param ?non-empty-string $channel null: on the whole site.
+     * @return list<non-empty-string> In the order of $users.
+     *
+     * @throws Push\Exception\HubUnavailable
+     * @throws Push\Exception\Timeout
+     */
+    function push_presence_among(array $users, ?string $channel = null): array {}
+
+    /**
+     * What is known of a user who is online.
+     *
+     * @param int|non-empty-string $user
+     * @param ?non-empty-string $channel null: on the whole site.
+     * @return ?Push\Member null: not online.
+     *
+     * @throws Push\Exception\HubUnavailable
+     * @throws Push\Exception\Timeout
+     */
+    function push_presence_get(int|string $user, ?string $channel = null): ?Push\Member {}
+
+    /**
+     * Who is online, page by page in the order of the users (by bytes). A page has at most $limit members and, unless it has
+     * only one, at most 1 MiB of them: the list is read when a page is empty.
+     *
+     *     for ($after = null; $page = push_presence_members('lobby', after: $after); $after = end($page)->user) { ... }
+     *
+     * @param ?non-empty-string $channel null: on the whole site.
+     * @param int<1, 10000> $limit
+     * @param ?string $after The last user of the page before.
+     * @return list<Push\Member>
+     *
+     * @throws Push\Exception\HubUnavailable
+     * @throws Push\Exception\Timeout
+     */
+    function push_presence_members(?string $channel = null, int $limit = 1000, ?string $after = null): array {}
+
+    /**
+     * How many users are online. Several connections of one user count once.
+     *
+     * @param ?non-empty-string $channel null: on the whole site.
+     * @return int<0, max>
+     *
+     * @throws Push\Exception\HubUnavailable
+     * @throws Push\Exception\Timeout
+     */
+    function push_presence_count(?string $channel = null): int {}
+
+    /**
+     * The channels in which a user is online, in the order of their names (by bytes).
+     *
+     * @param int|non-empty-string $user
+     * @return list<non-empty-string>
+     *
+     * @throws Push\Exception\HubUnavailable
+     * @throws Push\Exception\Timeout
+     */
+    function push_presence_channels(int|string $user): array {}
+
+    /**
      * Where browsers reach the hub that this process is (push.mode=embedded), as push.listen writes it; with port 0 there,
      * the port that it got. Starts it if no call has. The first one, if push.listen names several.
      *
@@ -290,6 +394,21 @@ namespace Push {
 
         /** For what var_export() wrote. */
         public static function __set_state(array $array): ChannelInfo {}
+    }
+
+    /** A user who is online. */
+    final readonly class Member
+    {
+        public string $user;
+        /** What others are told about the user. */
+        public array $info;
+        /** Connections open now; 0 while only push_presence_online() or the grace after the last one holds. */
+        public int $connections;
+        /** When the user joined, in seconds since 1970. */
+        public int $since;
+
+        /** For what var_export() wrote. */
+        public static function __set_state(array $array): Member {}
     }
 
 }

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use push_core::call::{MAX_BATCH, Status};
+use push_core::call::{MAX_BATCH, Member, Status};
 use push_core::channel::{ChannelInfo, ChannelName, Forbidden, InvalidName, MAX_NAME};
 use push_core::error::Error;
 use push_core::message::{InvalidPosition, MAX_EVENT, Position, Published};
@@ -29,6 +29,15 @@ pub(crate) static CHANNEL_INFO: Class = Class::with(
         Property::nullable("owner", Type::String),
         Property::nullable("ttl", Type::Int),
         Property::new("position", Type::String),
+    ],
+);
+pub(crate) static MEMBER: Class = Class::with(
+    "Push\\Member",
+    &[
+        Property::new("user", Type::String),
+        Property::new("info", Type::Array),
+        Property::new("connections", Type::Int),
+        Property::new("since", Type::Int),
     ],
 );
 
@@ -57,6 +66,7 @@ pub(crate) fn register_classes() -> Result<(), String> {
     }
     PUBLISHED.register_value(&[restorer(&PUBLISHED, handler!(restore_published, 1, 1))])?;
     CHANNEL_INFO.register_value(&[restorer(&CHANNEL_INFO, handler!(restore_channel_info, 1, 1))])?;
+    MEMBER.register_value(&[restorer(&MEMBER, handler!(restore_member, 1, 1))])?;
     message::register()
 }
 
@@ -74,6 +84,10 @@ fn restore_published(args: &Args<'_>) -> Outcome {
 
 fn restore_channel_info(args: &Args<'_>) -> Outcome {
     args.restore(&CHANNEL_INFO)
+}
+
+fn restore_member(args: &Args<'_>) -> Outcome {
+    args.restore(&MEMBER)
 }
 
 /// A `Push\Published`; the fields stand in the order in which they are registered.
@@ -95,6 +109,13 @@ pub(crate) fn channel_info(info: ChannelInfo) -> Value {
         Value::Text(position.to_string()),
     ];
     Value::Object(&CHANNEL_INFO, fields)
+}
+
+/// A `Push\Member`, likewise.
+pub(crate) fn member(member: Member) -> Value {
+    let Member { user, info, connections, since } = member;
+    let info = if info.is_empty() { Value::List(Vec::new()) } else { Value::Json(info.into_bytes()) };
+    Value::Object(&MEMBER, vec![Value::Text(user), info, Value::count(connections), Value::count(since)])
 }
 
 /// The array of `push_status()`.
@@ -179,31 +200,50 @@ pub(crate) fn limit(args: &Args<'_>, number: u32, default: u32) -> Result<u32, F
 }
 
 /// A user: any text, or an integer.
-pub(crate) fn nullable_user<'a>(args: &Args<'a>, number: u32) -> Result<Option<User<'a>>, Failure> {
-    let refused = |text: &'static str| Err(Failure::Argument(number, text.into()));
-    match args.nullable_string_or_int(number)? {
-        None => Ok(None),
-        Some(StringOrInt::Int(user)) => Ok(Some(User::Int(user))),
-        Some(StringOrInt::String(bytes)) => match std::str::from_utf8(bytes) {
-            Err(_) => refused("must be valid UTF-8"),
-            Ok("") => refused("must not be empty"),
-            Ok(user) => Ok(Some(User::Text(user))),
-        },
-    }
+pub(crate) fn user<'a>(args: &Args<'a>, number: u32) -> Result<User<'a>, Failure> {
+    check_user(args.string_or_int(number)?).map_err(|text| Failure::Argument(number, text.into()))
 }
 
-/// See [`nullable_user`]. Both are the same to the core, which knows users by text.
+/// A user that may be left out.
+pub(crate) fn nullable_user<'a>(args: &Args<'a>, number: u32) -> Result<Option<User<'a>>, Failure> {
+    let user = args.nullable_string_or_int(number)?.map(check_user).transpose();
+    user.map_err(|text| Failure::Argument(number, text.into()))
+}
+
+/// Several users. Read them last: the list is Rust's.
+pub(crate) fn users<'a>(args: &Args<'a>, number: u32) -> Result<Vec<Cow<'a, str>>, Failure> {
+    let user = |(place, user)| {
+        let user = check_user(user).map_err(|text| Failure::Argument(number, format!("element {place} {text}").into()));
+        user.map(User::text)
+    };
+    args.strings_or_ints(number)?.enumerate().map(user).collect()
+}
+
+/// See [`user`]. Both are the same to the core, which knows users by text.
+#[derive(Clone, Copy)]
 pub(crate) enum User<'a> {
     Text(&'a str),
     Int(i64),
 }
 
-impl User<'_> {
-    pub(crate) fn into_text(self) -> String {
+impl<'a> User<'a> {
+    /// Only when all arguments are read: until then nothing of a call may be on Rust's heap.
+    pub(crate) fn text(self) -> Cow<'a, str> {
         match self {
-            Self::Text(text) => text.to_owned(),
-            Self::Int(number) => number.to_string(),
+            Self::Text(text) => text.into(),
+            Self::Int(number) => number.to_string().into(),
         }
+    }
+}
+
+fn check_user(user: StringOrInt<'_>) -> Result<User<'_>, &'static str> {
+    match user {
+        StringOrInt::Int(number) => Ok(User::Int(number)),
+        StringOrInt::String(bytes) => match std::str::from_utf8(bytes) {
+            Err(_) => Err("must be valid UTF-8"),
+            Ok("") => Err("must not be empty"),
+            Ok(user) => Ok(User::Text(user)),
+        },
     }
 }
 

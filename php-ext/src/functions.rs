@@ -11,6 +11,7 @@ use crate::convert::{self, User, failure};
 use crate::hub;
 use crate::ini;
 use crate::message::{self, Batch};
+use crate::presence;
 use crate::zend::{Args, Data, Failure, Function, Outcome, Param, Type, Value, handler};
 
 const CREATE: &[Param] = &[
@@ -112,6 +113,71 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         returns_null: false,
     },
     Function {
+        name: c"push_presence_online",
+        handler: handler!(presence::online, 1, 4),
+        params: &[
+            Param::required(c"user", Type::IntOrString),
+            Param::nullable(c"channel", Type::String),
+            Param::optional(c"info", Type::Array, c"[]"),
+            Param::nullable(c"ttl", Type::Int),
+        ],
+        returns: Type::Bool,
+        returns_null: false,
+    },
+    Function {
+        name: c"push_presence_offline",
+        handler: handler!(presence::offline, 1, 2),
+        params: presence::USER,
+        returns: Type::Bool,
+        returns_null: false,
+    },
+    Function {
+        name: c"push_presence_is_online",
+        handler: handler!(presence::is_online, 1, 2),
+        params: presence::USER,
+        returns: Type::Bool,
+        returns_null: false,
+    },
+    Function {
+        name: c"push_presence_among",
+        handler: handler!(presence::among, 1, 2),
+        params: &[Param::required(c"users", Type::Array), Param::nullable(c"channel", Type::String)],
+        returns: Type::Array,
+        returns_null: false,
+    },
+    Function {
+        name: c"push_presence_get",
+        handler: handler!(presence::get, 1, 2),
+        params: presence::USER,
+        returns: Type::Object(&convert::MEMBER),
+        returns_null: true,
+    },
+    Function {
+        name: c"push_presence_members",
+        handler: handler!(presence::members, 0, 3),
+        params: &[
+            Param::nullable(c"channel", Type::String),
+            Param::optional(c"limit", Type::Int, c"1000"),
+            Param::nullable(c"after", Type::String),
+        ],
+        returns: Type::Array,
+        returns_null: false,
+    },
+    Function {
+        name: c"push_presence_count",
+        handler: handler!(presence::count, 0, 1),
+        params: &[Param::nullable(c"channel", Type::String)],
+        returns: Type::Int,
+        returns_null: false,
+    },
+    Function {
+        name: c"push_presence_channels",
+        handler: handler!(presence::channels, 1, 1),
+        params: &[Param::required(c"user", Type::IntOrString)],
+        returns: Type::Array,
+        returns_null: false,
+    },
+    Function {
         name: c"push_hub_address",
         handler: handler!(hub_address, 0, 0),
         params: &[],
@@ -184,7 +250,8 @@ fn create_channel(args: &Args<'_>) -> Outcome {
     let ttl = convert::nullable_positive(args, 3)?;
     let max_messages = convert::nullable_positive(args, 4)?;
     let message_ttl = convert::nullable_positive(args, 5)?;
-    let options = ChannelOptions { owner: user.map(User::into_text), ttl, max_messages, message_ttl };
+    let options =
+        ChannelOptions { owner: user.map(|user| User::text(user).into_owned()), ttl, max_messages, message_ttl };
     let name = hub::with_client(|client| client.create_channel(name, options));
     name.map(Value::Text).map_err(|error| failure(error, 2))
 }

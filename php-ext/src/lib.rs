@@ -10,6 +10,7 @@ mod functions;
 mod hub;
 mod ini;
 mod message;
+mod presence;
 #[allow(unsafe_code, reason = "the layer over the Zend API")]
 mod zend;
 

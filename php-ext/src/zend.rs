@@ -126,7 +126,8 @@ impl Type {
             Self::Bool => value.is_bool(),
             Self::Int => value.is_long(),
             Self::String => value.is_string(),
-            Self::None | Self::Void | Self::Float | Self::Array | Self::IntOrString | Self::Object(_) => false,
+            Self::Array => value.is_array(),
+            Self::None | Self::Void | Self::Float | Self::IntOrString | Self::Object(_) => false,
         }
     }
 }

@@ -4,7 +4,7 @@ The value classes are final, readonly and typed
 push
 --FILE--
 <?php
-foreach ([Push\Published::class, Push\ChannelInfo::class] as $name) {
+foreach ([Push\Published::class, Push\ChannelInfo::class, Push\Member::class] as $name) {
     $class = new ReflectionClass($name);
     echo implode(' ', Reflection::getModifierNames($class->getModifiers())), " class $name\n";
     foreach ($class->getProperties() as $property) {
@@ -27,5 +27,10 @@ final%Sclass Push\ChannelInfo
     public readonly ?string $owner
     public readonly ?int $ttl
     public readonly string $position
+final%Sclass Push\Member
+    public readonly string $user
+    public readonly array $info
+    public readonly int $connections
+    public readonly int $since
 
 Fatal error: Class Mine %s final class %SPush\Published%Sin %s

@@ -22,10 +22,22 @@ $call = function (): void {
     push_history('many', null, 1);
     push_clear_channel('many');
     push_delete_channel(create_channel('ann'));
+    push_presence_online(7, 'news', ['nick' => 'Ann', 'tags' => [1, 2]]);
+    push_presence_is_online(7, 'news');
+    push_presence_among([7, '8'], 'news');
+    push_presence_get(7, 'news');
+    push_presence_members('news');
+    push_presence_count('news');
+    push_presence_channels(7);
+    push_presence_offline(7, 'news');
     push_status();
     push_position();
     try {
         push_publish('', 'x');
+    } catch (ValueError) {
+    }
+    try {
+        push_presence_among([7, ''], 'news');
     } catch (ValueError) {
     }
 };

@@ -5,7 +5,9 @@ push
 --FILE--
 <?php
 foreach (['push_publish', 'push_publish_async', 'push_publish_many', 'create_channel', 'push_create_channel',
-    'push_delete_channel', 'push_clear_channel', 'push_channel_info', 'push_channels', 'push_history', 'push_position', 'push_hub_address', 'push_status', 'push_ping'] as $name) {
+    'push_delete_channel', 'push_clear_channel', 'push_channel_info', 'push_channels', 'push_history', 'push_position',
+    'push_presence_online', 'push_presence_offline', 'push_presence_is_online', 'push_presence_among', 'push_presence_get', 'push_presence_members', 'push_presence_count', 'push_presence_channels',
+    'push_hub_address', 'push_status', 'push_ping'] as $name) {
     $function = new ReflectionFunction($name);
     $parameters = array_map(function (ReflectionParameter $parameter): string {
         $default = $parameter->isOptional() ? ' = ' . var_export($parameter->getDefaultValue(), true) : '';
@@ -26,6 +28,15 @@ push_channel_info(string $channel): ?Push\ChannelInfo
 push_channels(string $prefix = '', int $limit = 1000, ?string $after = NULL): array
 push_history(string $channel, ?string $after = NULL, int $limit = 100): array
 push_position(): string
+push_presence_online(string|int $user, ?string $channel = NULL, array $info = array (
+), ?int $ttl = NULL): bool
+push_presence_offline(string|int $user, ?string $channel = NULL): bool
+push_presence_is_online(string|int $user, ?string $channel = NULL): bool
+push_presence_among(array $users, ?string $channel = NULL): array
+push_presence_get(string|int $user, ?string $channel = NULL): ?Push\Member
+push_presence_members(?string $channel = NULL, int $limit = 1000, ?string $after = NULL): array
+push_presence_count(?string $channel = NULL): int
+push_presence_channels(string|int $user): array
 push_hub_address(): ?string
 push_status(): array
 push_ping(float $timeout = 0.2): bool

@@ -5,6 +5,7 @@
 //! when the keeper is gone, too, it attaches again, with the same segment, whose unread calls are thereby replayed; after a fork the child leaves the segment to its parent and makes its own.
 
 mod attach;
+mod presence;
 mod subscription;
 
 use std::os::fd::{AsFd, OwnedFd};

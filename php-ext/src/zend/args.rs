@@ -22,6 +22,8 @@ use super::{
 unsafe extern "C" {
     static php_json_exception_ce: *mut ClassEntry;
 
+    fn convert_to_object(value: *mut Zval);
+
     fn zend_parse_arg_str_slow(arg: *mut Zval, dest: *mut *mut ffi::zend_string, number: u32) -> bool;
     fn zend_parse_arg_long_slow(arg: *mut Zval, dest: *mut ffi::zend_long, number: u32) -> bool;
     fn zend_parse_arg_bool_slow(arg: *mut Zval, dest: *mut bool, number: u32) -> bool;
@@ -149,9 +151,18 @@ impl<'a> Args<'a> {
         Err(wrong_type(number, c"float", slot))
     }
 
+    /// `string|int`, required.
+    pub(crate) fn string_or_int(&self, number: u32) -> Result<StringOrInt<'a>, Failure> {
+        let slot = self.slot(number).ok_or(Failure::Thrown)?;
+        self.read_string_or_int(number, slot, c"string|int")
+    }
+
     /// `string|int|null = null`.
     pub(crate) fn nullable_string_or_int(&self, number: u32) -> Result<Option<StringOrInt<'a>>, Failure> {
-        let Some(slot) = self.given(number) else { return Ok(None) };
+        self.given(number).map(|slot| self.read_string_or_int(number, slot, c"string|int|null")).transpose()
+    }
+
+    fn read_string_or_int(&self, number: u32, slot: *mut Zval, expected: &CStr) -> Result<StringOrInt<'a>, Failure> {
         let (mut string, mut long) = (ptr::null_mut(), 0);
         // SAFETY: as in `read_string`; of the two results the engine sets one, and leaves the string null for an integer.
         unsafe {
@@ -160,9 +171,9 @@ impl<'a> Args<'a> {
             } else if let Some(value) = (*slot).long() {
                 long = value;
             } else if !zend_parse_arg_str_or_long_slow(slot, &raw mut string, &raw mut long, number) {
-                return Err(wrong_type(number, c"string|int|null", slot));
+                return Err(wrong_type(number, expected, slot));
             }
-            Ok(Some(if string.is_null() { StringOrInt::Int(long) } else { StringOrInt::String(bytes(string)) }))
+            Ok(if string.is_null() { StringOrInt::Int(long) } else { StringOrInt::String(bytes(string)) })
         }
     }
 
@@ -179,6 +190,40 @@ impl<'a> Args<'a> {
         }
     }
 
+    /// `array = []`, as a JSON object whatever its keys are; nothing when it is empty. Read it last, as [`data`](Self::data).
+    pub(crate) fn json_object(&self, number: u32, encoding_error: &'static Class) -> Result<Option<Json>, Failure> {
+        if self.slot(number).is_none() {
+            return Ok(None);
+        }
+        let given = self.array(number)?;
+        if given.is_empty() {
+            return Ok(None);
+        }
+        let Some(slot) = self.slot(number) else { return Ok(None) };
+        // SAFETY: a slot of this call with an array, of which the object gets a share or a copy.
+        let mut object = unsafe { (*slot).shallow_clone() };
+        // SAFETY: ours alone, and an array becomes an object without running PHP code.
+        unsafe { convert_to_object(&raw mut object) };
+        json(&raw const object, encoding_error).map(Some)
+    }
+
+    /// `array` of integers and strings, required. Nothing is converted, so no PHP code runs while it is read.
+    pub(crate) fn strings_or_ints(
+        &self,
+        number: u32,
+    ) -> Result<impl Iterator<Item = StringOrInt<'a>> + use<'a>, Failure> {
+        let given = self.array(number)?;
+        if let Some((place, value)) =
+            given.values().map(Zval::dereference).enumerate().find(|(_, value)| !value.is_string() && !value.is_long())
+        {
+            return Err(wrong_element(number, c"values of type string|int", place, value));
+        }
+        Ok(given.values().map(Zval::dereference).filter_map(|value| match value.long() {
+            Some(long) => Some(StringOrInt::Int(long)),
+            None => value.zend_str().map(|text| StringOrInt::String(text.as_bytes())),
+        }))
+    }
+
     /// `array`, required. It stays as it is until the call ends, whatever PHP code runs meanwhile.
     fn array(&self, number: u32) -> Result<&'a ZendHashTable, Failure> {
         let slot = self.slot(number).ok_or(Failure::Thrown)?;
@@ -193,7 +238,14 @@ impl<'a> Args<'a> {
         for (place, value) in given.values().enumerate() {
             let value = value.dereference();
             if !value.object().is_some_and(|object| ptr::eq(object.ce, class.entry_ptr())) {
-                return Err(wrong_element(number, class, place, value));
+                let expected = terminated(&format!("{} objects", class.name));
+                // The text has its NUL.
+                return Err(wrong_element(
+                    number,
+                    CStr::from_bytes_until_nul(&expected).unwrap_or_default(),
+                    place,
+                    value,
+                ));
             }
             append(&mut held, value.shallow_clone());
         }
@@ -404,12 +456,18 @@ fn wrong_type(number: u32, expected: &CStr, given: *const Zval) -> Failure {
 }
 
 /// A `TypeError` for an element of an array; `place` counts from 0.
-fn wrong_element(number: u32, class: &'static Class, place: usize, given: &Zval) -> Failure {
-    let text = terminated(class.name);
+fn wrong_element(number: u32, expected: &CStr, place: usize, given: &Zval) -> Failure {
     // SAFETY: as in `wrong_type`; the number is passed as the `size_t` that "%zu" takes.
     unsafe {
-        let format = c"must contain only %s objects, %s given as element %zu";
-        zend_argument_error(ffi::zend_ce_type_error, number, format.as_ptr(), text.as_ptr(), type_name(given), place);
+        let format = c"must contain only %s, %s given as element %zu";
+        zend_argument_error(
+            ffi::zend_ce_type_error,
+            number,
+            format.as_ptr(),
+            expected.as_ptr(),
+            type_name(given),
+            place,
+        );
     }
     Failure::Thrown
 }

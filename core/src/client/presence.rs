@@ -1,0 +1,128 @@
+//! The calls about who is online, in a channel or on the whole site.
+
+use super::{Client, named, nonsense};
+use crate::call::{Answer, Call, MAX_BATCH, Member, PresenceCall};
+use crate::error::Error;
+
+impl Client {
+    /// Sets a user online: for `ttl` seconds, `presence_ttl` without, and as long as a connection of the user lives. `info` is
+    /// a JSON object that others are told; empty: what was said before stays. Whether the user was
+    /// not online before, or had other info.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub fn presence_online(
+        &mut self,
+        user: &str,
+        channel: Option<&str>,
+        info: &[u8],
+        ttl: Option<u32>,
+    ) -> Result<bool, Error> {
+        check(user, channel)?;
+        match self.call(Call::Presence(PresenceCall::Online { user, channel, info, ttl }))? {
+            Answer::Changed(changed) => Ok(changed),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// Sets a user offline at once, whatever connections there are; without a channel on the site only. Whether the user was
+    /// online.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub fn presence_offline(&mut self, user: &str, channel: Option<&str>) -> Result<bool, Error> {
+        check(user, channel)?;
+        match self.call(Call::Presence(PresenceCall::Offline { user, channel }))? {
+            Answer::Changed(changed) => Ok(changed),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// Whether a user is online.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub fn presence_is_online(&mut self, user: &str, channel: Option<&str>) -> Result<bool, Error> {
+        let online = self.presence_among(vec![user], channel)?;
+        Ok(!online.is_empty())
+    }
+
+    /// Those of the users who are online, in the same order.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish); [`Error::InvalidArgument`] for more than [`MAX_BATCH`] bytes of names.
+    pub fn presence_among(&mut self, users: Vec<&str>, channel: Option<&str>) -> Result<Vec<String>, Error> {
+        channel.map(named).transpose()?;
+        let mut len = 0;
+        for user in &users {
+            check(user, None)?;
+            len += user.len();
+        }
+        if len > MAX_BATCH {
+            return Err(Error::InvalidArgument(format!(
+                "the users have {len} bytes together, at most {MAX_BATCH} are asked for at once"
+            )));
+        }
+        match self.call(Call::Presence(PresenceCall::Among { users, channel }))? {
+            Answer::Names(users) => Ok(users),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// What is known of a user who is online.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub fn presence_get(&mut self, user: &str, channel: Option<&str>) -> Result<Option<Member>, Error> {
+        check(user, channel)?;
+        match self.call(Call::Presence(PresenceCall::Get { user, channel }))? {
+            Answer::Member(member) => Ok(member),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// Those who are online and come after `after`, in the order of the users: at most `limit`, and at most
+    /// [`MAX_PAGE`](crate::call::MAX_PAGE) bytes of them.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub fn presence_members(&mut self, channel: Option<&str>, after: &str, limit: u32) -> Result<Vec<Member>, Error> {
+        channel.map(named).transpose()?;
+        match self.call(Call::Presence(PresenceCall::Members { channel, after, limit }))? {
+            Answer::Members(members) => Ok(members),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// How many are online.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub fn presence_count(&mut self, channel: Option<&str>) -> Result<u64, Error> {
+        channel.map(named).transpose()?;
+        match self.call(Call::Presence(PresenceCall::Count { channel }))? {
+            Answer::Count(count) => Ok(count),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// The channels in which a user is online, in their order.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub fn presence_channels(&mut self, user: &str) -> Result<Vec<String>, Error> {
+        check(user, None)?;
+        match self.call(Call::Presence(PresenceCall::Channels { user }))? {
+            Answer::Names(channels) => Ok(channels),
+            _ => Err(nonsense()),
+        }
+    }
+}
+
+fn check(user: &str, channel: Option<&str>) -> Result<(), Error> {
+    if user.is_empty() {
+        return Err(Error::InvalidArgument("the user must not be empty".to_owned()));
+    }
+    channel.map(named).transpose()?;
+    Ok(())
+}
