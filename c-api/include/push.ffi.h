@@ -47,9 +47,15 @@ typedef struct push_config push_config;
 
 typedef struct push_hub push_hub;
 
+typedef struct push_member push_member;
+
+typedef struct push_member_list push_member_list;
+
 typedef struct push_message push_message;
 
 typedef struct push_message_list push_message_list;
+
+typedef struct push_name_list push_name_list;
 
 typedef struct push_subscription push_subscription;
 
@@ -251,6 +257,57 @@ uint64_t push_message_position(const push_message *message);
 push_status push_position_text(uint64_t position, char *text_out, size_t size);
 
 push_status push_position_parse(push_text text, uint64_t *position_out);
+
+push_status push_presence_online(const push_client *client,
+                                 push_text user,
+                                 push_text channel,
+                                 push_text info,
+                                 uint32_t ttl,
+                                 bool *changed_out);
+
+push_status push_presence_offline(const push_client *client, push_text user, push_text channel, bool *changed_out);
+
+push_status push_presence_is_online(const push_client *client, push_text user, push_text channel, bool *online_out);
+
+push_status push_presence_among(const push_client *client,
+                                const push_text *users,
+                                size_t count,
+                                push_text channel,
+                                push_name_list **list_out);
+
+push_status push_presence_get(const push_client *client, push_text user, push_text channel, push_member **member_out);
+
+push_status push_presence_members(const push_client *client,
+                                  push_text channel,
+                                  push_text after,
+                                  uint32_t limit,
+                                  push_member_list **list_out);
+
+push_status push_presence_count(const push_client *client, push_text channel, uint64_t *count_out);
+
+push_status push_presence_channels(const push_client *client, push_text user, push_name_list **list_out);
+
+push_text push_member_user(const push_member *member);
+
+push_text push_member_info(const push_member *member);
+
+uint32_t push_member_connections(const push_member *member);
+
+uint64_t push_member_since(const push_member *member);
+
+void push_member_free(push_member *member);
+
+size_t push_member_list_count(const push_member_list *list);
+
+const push_member *push_member_list_borrow(const push_member_list *list, size_t index);
+
+void push_member_list_free(push_member_list *list);
+
+size_t push_name_list_count(const push_name_list *list);
+
+push_text push_name_list_borrow(const push_name_list *list, size_t index);
+
+void push_name_list_free(push_name_list *list);
 
 push_status push_publish(const push_client *client,
                          push_text channel,

@@ -159,6 +159,16 @@ typedef struct push_config push_config;
 typedef struct push_hub push_hub;
 
 /**
+ * A user who is online, at one moment. Any thread may read one, a forked child too.
+ */
+typedef struct push_member push_member;
+
+/**
+ * A page of members.
+ */
+typedef struct push_member_list push_member_list;
+
+/**
  * A message. Any thread may read one, a forked child too.
  */
 typedef struct push_message push_message;
@@ -167,6 +177,11 @@ typedef struct push_message push_message;
  * A page of messages.
  */
 typedef struct push_message_list push_message_list;
+
+/**
+ * Names of users or channels.
+ */
+typedef struct push_name_list push_name_list;
 
 /**
  * A subscription to channels: an attach of its own, so that calls of a client never wait for it. For one thread at a time. A forked
@@ -826,6 +841,171 @@ push_status push_position_text(uint64_t position, char *text_out, size_t size);
  * Errors: `PUSH_NULL_ARGUMENT`; `PUSH_INVALID_ARGUMENT` when the text is no position.
  */
 push_status push_position_parse(push_text text, uint64_t *position_out);
+
+/**
+ * Sets a user online: for `ttl` seconds at least, and as long as a connection of the user lives.
+ *
+ * `user`: not empty. `channel`: where; `len` 0: on the whole site. `info`: a JSON object that others are told about the user; `len` 0:
+ * what was said before stays. `ttl`: seconds; 0: `presence_ttl`. `changed_out`: whether the user was not online before, or
+ * had other info; may be NULL. Arguments are borrowed for the call.
+ *
+ * Errors: `PUSH_NULL_ARGUMENT`, `PUSH_INVALID_NAME`, `PUSH_INVALID_ARGUMENT`, `PUSH_TOO_LARGE`, `PUSH_LIMIT_EXCEEDED`, `PUSH_INCOMPATIBLE`,
+ * `PUSH_FORKED`: nothing was changed. `PUSH_TIMEOUT` and `PUSH_HUB_UNAVAILABLE` during the call leave it open.
+ */
+push_status push_presence_online(const push_client *client,
+                                 push_text user,
+                                 push_text channel,
+                                 push_text info,
+                                 uint32_t ttl,
+                                 bool *changed_out);
+
+/**
+ * Sets a user offline at once, without the grace. Connections stay open, and do not count until another one is made.
+ *
+ * `user`: not empty. `channel`: where; `len` 0: on the whole site; in its channels the user stays. `changed_out`: whether the user was online; may be NULL.
+ *
+ * Errors: `PUSH_NULL_ARGUMENT`, `PUSH_INVALID_NAME`, `PUSH_INVALID_ARGUMENT`, `PUSH_INCOMPATIBLE`, `PUSH_FORKED`: nothing was changed.
+ * `PUSH_TIMEOUT` and `PUSH_HUB_UNAVAILABLE` during the call leave it open.
+ */
+push_status push_presence_offline(const push_client *client,
+                                  push_text user,
+                                  push_text channel,
+                                  bool *changed_out);
+
+/**
+ * Whether a user is online.
+ *
+ * `user`: not empty. `channel`: where; `len` 0: on the whole site. `online_out`: not NULL.
+ *
+ * Errors: `PUSH_NULL_ARGUMENT`; `PUSH_INVALID_NAME`; `PUSH_INVALID_ARGUMENT`; `PUSH_HUB_UNAVAILABLE`; `PUSH_TIMEOUT`; `PUSH_INCOMPATIBLE`;
+ * `PUSH_FORKED`.
+ */
+push_status push_presence_is_online(const push_client *client,
+                                    push_text user,
+                                    push_text channel,
+                                    bool *online_out);
+
+/**
+ * Which of these users are online, in their order.
+ *
+ * `users`: `count` of them, none empty. `channel`: where; `len` 0: on the whole site. `list_out`: gets them, to be freed with
+ * `push_name_list_free()`.
+ *
+ * Errors: `PUSH_NULL_ARGUMENT`; `PUSH_INVALID_NAME`; `PUSH_INVALID_ARGUMENT`; `PUSH_HUB_UNAVAILABLE`; `PUSH_TIMEOUT`; `PUSH_INCOMPATIBLE`;
+ * `PUSH_FORKED`.
+ */
+push_status push_presence_among(const push_client *client,
+                                const push_text *users,
+                                size_t count,
+                                push_text channel,
+                                push_name_list **list_out);
+
+/**
+ * What is known of a user who is online.
+ *
+ * `user`: not empty. `channel`: where; `len` 0: on the whole site. `member_out`: gets it, to be freed with `push_member_free()`, or
+ * NULL when the user is not online.
+ *
+ * Errors: `PUSH_NULL_ARGUMENT`; `PUSH_INVALID_NAME`; `PUSH_INVALID_ARGUMENT`; `PUSH_HUB_UNAVAILABLE`; `PUSH_TIMEOUT`; `PUSH_INCOMPATIBLE`;
+ * `PUSH_FORKED`.
+ */
+push_status push_presence_get(const push_client *client,
+                              push_text user,
+                              push_text channel,
+                              push_member **member_out);
+
+/**
+ * A page of those who are online, in the order of the users.
+ *
+ * `channel`: where; `len` 0: on the whole site. `after`: the user after whom the page begins; `len` 0 for the first page. `limit`: members
+ * on the page, 1 to `PUSH_MAX_PAGE`; a page also ends at 1 MiB, so the list is read when a page is empty. `list_out`: gets the page, to be
+ * freed with `push_member_list_free()`.
+ *
+ * Errors: `PUSH_NULL_ARGUMENT`; `PUSH_INVALID_NAME`; `PUSH_INVALID_ARGUMENT`; `PUSH_HUB_UNAVAILABLE`; `PUSH_TIMEOUT`; `PUSH_INCOMPATIBLE`;
+ * `PUSH_FORKED`.
+ */
+push_status push_presence_members(const push_client *client,
+                                  push_text channel,
+                                  push_text after,
+                                  uint32_t limit,
+                                  push_member_list **list_out);
+
+/**
+ * How many users are online. Several connections of one user count once.
+ *
+ * `channel`: where; `len` 0: on the whole site. `count_out`: not NULL.
+ *
+ * Errors: `PUSH_NULL_ARGUMENT`; `PUSH_INVALID_NAME`; `PUSH_HUB_UNAVAILABLE`; `PUSH_TIMEOUT`; `PUSH_INCOMPATIBLE`; `PUSH_FORKED`.
+ */
+push_status push_presence_count(const push_client *client,
+                                push_text channel,
+                                uint64_t *count_out);
+
+/**
+ * The channels in which a user is online, in the order of their names.
+ *
+ * `user`: not empty. `list_out`: gets them, to be freed with `push_name_list_free()`.
+ *
+ * Errors: `PUSH_NULL_ARGUMENT`; `PUSH_INVALID_ARGUMENT`; `PUSH_HUB_UNAVAILABLE`; `PUSH_TIMEOUT`; `PUSH_INCOMPATIBLE`; `PUSH_FORKED`.
+ */
+push_status push_presence_channels(const push_client *client,
+                                   push_text user,
+                                   push_name_list **list_out);
+
+/**
+ * Who it is, valid until the member or its page is freed; empty for NULL.
+ */
+push_text push_member_user(const push_member *member);
+
+/**
+ * What others are told about the user, a JSON object, valid until the member or its page is freed; empty for NULL.
+ */
+push_text push_member_info(const push_member *member);
+
+/**
+ * Connections open at that moment, 0 while only `push_presence_online()` or the grace after the last one holds; 0 for NULL.
+ */
+uint32_t push_member_connections(const push_member *member);
+
+/**
+ * When the user joined, in seconds since 1970; 0 for NULL.
+ */
+uint64_t push_member_since(const push_member *member);
+
+/**
+ * Frees what `push_presence_get()` gave; NULL is fine. Not for a member of a page.
+ */
+void push_member_free(push_member *member);
+
+/**
+ * How many members the page has; 0 for NULL.
+ */
+size_t push_member_list_count(const push_member_list *list);
+
+/**
+ * A member of the page, which keeps it: valid until the page is freed. NULL for a NULL page, and beyond its end.
+ */
+const push_member *push_member_list_borrow(const push_member_list *list, size_t index);
+
+/**
+ * Frees a page and its members; NULL is fine.
+ */
+void push_member_list_free(push_member_list *list);
+
+/**
+ * How many names there are; 0 for NULL.
+ */
+size_t push_name_list_count(const push_name_list *list);
+
+/**
+ * A name of the list, which keeps it: valid until the list is freed. Empty for NULL, and beyond its end.
+ */
+push_text push_name_list_borrow(const push_name_list *list, size_t index);
+
+/**
+ * Frees the names; NULL is fine.
+ */
+void push_name_list_free(push_name_list *list);
 
 /**
  * Publishes a message and waits for its place, at most `timeout` (250 ms).

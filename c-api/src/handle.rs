@@ -141,6 +141,16 @@ pub(crate) unsafe fn name<'a>(what: &'static str, text: push_text) -> Result<&'a
     std::str::from_utf8(bytes).map_err(|_| Error::InvalidName(InvalidName::NotUtf8).into())
 }
 
+/// A channel's name that may be left out: `len` 0.
+///
+/// # Safety
+/// As for [`slice`].
+pub(crate) unsafe fn optional_name<'a>(what: &'static str, text: push_text) -> Result<Option<&'a str>, Failure> {
+    // SAFETY: the caller's promise.
+    let name = unsafe { name(what, text) }?;
+    Ok((!name.is_empty()).then_some(name))
+}
+
 /// A text that may be left out: `len` 0.
 ///
 /// # Safety

@@ -24,6 +24,8 @@ pub mod message;
 #[allow(unsafe_code, reason = "C finds the functions by their names, and passes pointers")]
 pub mod position;
 #[allow(unsafe_code, reason = "C finds the functions by their names, and passes pointers")]
+pub mod presence;
+#[allow(unsafe_code, reason = "C finds the functions by their names, and passes pointers")]
 pub mod publish;
 pub mod status;
 #[allow(unsafe_code, reason = "C finds the functions by their names, and passes pointers")]

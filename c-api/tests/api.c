@@ -173,6 +173,77 @@ static void channels(const push_client *client) {
     CHECK(push_channel_info(client, push_str("ch-own"), &channel) == PUSH_CHANNEL_NOT_FOUND && said("ch-own"));
 }
 
+static void presence(const push_client *client) {
+    push_text users[3];
+    push_member *member = NULL;
+    push_member_list *page = NULL;
+    push_name_list *names = NULL;
+    uint64_t count = 9;
+    bool changed = false;
+    bool online = true;
+    push_text site = push_str(NULL);
+    push_text lobby = push_str("pr-lobby");
+
+    OK(push_presence_is_online(client, push_str("ann"), lobby, &online));
+    CHECK(!online);
+    OK(push_presence_get(client, push_str("ann"), lobby, &member));
+    CHECK(member == NULL);
+    OK(push_presence_online(client, push_str("ann"), lobby, push_str("{\"nick\":\"Ann\"}"), 60, &changed));
+    CHECK(changed);
+    OK(push_presence_online(client, push_str("ann"), lobby, push_str(NULL), 60, &changed));
+    CHECK(!changed);
+    OK(push_presence_online(client, push_str("bob"), lobby, push_str(NULL), 0, NULL));
+    OK(push_presence_online(client, push_str("ann"), site, push_str(NULL), 0, &changed));
+    CHECK(changed);
+    OK(push_presence_is_online(client, push_str("ann"), lobby, &online));
+    CHECK(online);
+    OK(push_presence_count(client, lobby, &count));
+    CHECK(count == 2);
+    OK(push_presence_count(client, site, &count));
+    CHECK(count >= 1);
+
+    OK(push_presence_get(client, push_str("ann"), lobby, &member));
+    CHECK(is(push_member_user(member), "ann") && is(push_member_info(member), "{\"nick\":\"Ann\"}"));
+    CHECK(push_member_connections(member) == 0 && push_member_since(member) > 1767225600);
+    push_member_free(member);
+
+    users[0] = push_str("bob");
+    users[1] = push_str("nobody");
+    users[2] = push_str("ann");
+    OK(push_presence_among(client, users, 3, lobby, &names));
+    CHECK(push_name_list_count(names) == 2);
+    CHECK(is(push_name_list_borrow(names, 0), "bob") && is(push_name_list_borrow(names, 1), "ann"));
+    CHECK(push_name_list_borrow(names, 2).len == 0);
+    push_name_list_free(names);
+    OK(push_presence_among(client, NULL, 0, site, &names));
+    CHECK(push_name_list_count(names) == 0);
+    push_name_list_free(names);
+
+    OK(push_presence_members(client, lobby, push_str(NULL), 1, &page));
+    CHECK(push_member_list_count(page) == 1 && is(push_member_user(push_member_list_borrow(page, 0)), "ann"));
+    CHECK(push_member_list_borrow(page, 1) == NULL);
+    push_member_list_free(page);
+    OK(push_presence_members(client, lobby, push_str("ann"), PUSH_MAX_PAGE, &page));
+    CHECK(push_member_list_count(page) == 1 && is(push_member_user(push_member_list_borrow(page, 0)), "bob"));
+    CHECK(is(push_member_info(push_member_list_borrow(page, 0)), "{}"));
+    push_member_list_free(page);
+
+    OK(push_presence_channels(client, push_str("ann"), &names));
+    CHECK(push_name_list_count(names) == 1 && is(push_name_list_borrow(names, 0), "pr-lobby"));
+    push_name_list_free(names);
+
+    OK(push_presence_offline(client, push_str("ann"), lobby, &changed));
+    CHECK(changed);
+    OK(push_presence_offline(client, push_str("ann"), lobby, &changed));
+    CHECK(!changed);
+    OK(push_presence_is_online(client, push_str("ann"), site, &online));
+    CHECK(online);
+    OK(push_presence_offline(client, push_str("ann"), site, NULL));
+    OK(push_presence_offline(client, push_str("bob"), lobby, NULL));
+    OK(push_presence_count(client, lobby, &count));
+    CHECK(count == 0);
+}
+
 static void state(const push_client *client, const push_hub *hub, const char *where) {
     push_counters counters;
     uint64_t position = 0;
@@ -219,6 +290,7 @@ int main(int argc, char **argv) {
     batches(client);
     binary(client);
     channels(client);
+    presence(client);
     state(client, hub, argv[1]);
     if (hub != NULL) {
         embedded(hub, client);

@@ -25,7 +25,11 @@ static void nulls(const push_client *client) {
     push_client *opened;
     push_subscription *subscription;
     push_message *message;
+    push_member *member;
+    push_member_list *members;
+    push_name_list *found;
     push_counters counters;
+    bool online;
     push_config *config = push_config_new();
     char name[PUSH_NAME_SIZE];
     uint64_t number;
@@ -86,6 +90,36 @@ static void nulls(const push_client *client) {
     IS_NULL(push_subscribe(client, &text, 1, PUSH_POSITION_NOW, &subscription), "channels");
     IS_NULL(push_subscribe(client, &room, 1, PUSH_POSITION_NOW, NULL), "subscription_out");
     IS_NULL(push_subscription_next(NULL, &message), "subscription");
+    IS_NULL(push_presence_online(NULL, room, room, push_str(NULL), 0, NULL), "client");
+    IS_NULL(push_presence_online(client, text, room, push_str(NULL), 0, NULL), "user");
+    IS_NULL(push_presence_online(client, room, text, push_str(NULL), 0, NULL), "channel");
+    IS_NULL(push_presence_online(client, room, room, text, 0, NULL), "info");
+    IS_NULL(push_presence_offline(NULL, room, room, NULL), "client");
+    IS_NULL(push_presence_offline(client, text, room, NULL), "user");
+    IS_NULL(push_presence_offline(client, room, text, NULL), "channel");
+    IS_NULL(push_presence_is_online(NULL, room, room, &online), "client");
+    IS_NULL(push_presence_is_online(client, text, room, &online), "user");
+    IS_NULL(push_presence_is_online(client, room, text, &online), "channel");
+    IS_NULL(push_presence_is_online(client, room, room, NULL), "online_out");
+    IS_NULL(push_presence_among(NULL, &room, 1, room, &found), "client");
+    IS_NULL(push_presence_among(client, NULL, 1, room, &found), "users");
+    IS_NULL(push_presence_among(client, &text, 1, room, &found), "users");
+    IS_NULL(push_presence_among(client, &room, 1, text, &found), "channel");
+    IS_NULL(push_presence_among(client, &room, 1, room, NULL), "list_out");
+    IS_NULL(push_presence_get(NULL, room, room, &member), "client");
+    IS_NULL(push_presence_get(client, text, room, &member), "user");
+    IS_NULL(push_presence_get(client, room, text, &member), "channel");
+    IS_NULL(push_presence_get(client, room, room, NULL), "member_out");
+    IS_NULL(push_presence_members(NULL, room, room, 1, &members), "client");
+    IS_NULL(push_presence_members(client, text, room, 1, &members), "channel");
+    IS_NULL(push_presence_members(client, room, text, 1, &members), "after");
+    IS_NULL(push_presence_members(client, room, room, 1, NULL), "list_out");
+    IS_NULL(push_presence_count(NULL, room, &number), "client");
+    IS_NULL(push_presence_count(client, text, &number), "channel");
+    IS_NULL(push_presence_count(client, room, NULL), "count_out");
+    IS_NULL(push_presence_channels(NULL, room, &found), "client");
+    IS_NULL(push_presence_channels(client, text, &found), "user");
+    IS_NULL(push_presence_channels(client, room, NULL), "list_out");
     push_config_free(config);
 
     push_config_free(NULL);
@@ -105,6 +139,13 @@ static void nulls(const push_client *client) {
     CHECK(push_channel_position(NULL) == 0 && push_message_id(NULL) == 0 && push_message_position(NULL) == 0);
     CHECK(push_message_channel(NULL).len == 0 && push_message_payload(NULL).len == 0 && !push_message_is_json(NULL));
     CHECK(push_message_event(NULL).len == 0 && push_message_event_id(NULL).len == 0);
+    push_member_free(NULL);
+    push_member_list_free(NULL);
+    push_name_list_free(NULL);
+    CHECK(push_member_list_count(NULL) == 0 && push_member_list_borrow(NULL, 0) == NULL);
+    CHECK(push_name_list_count(NULL) == 0 && push_name_list_borrow(NULL, 0).len == 0);
+    CHECK(push_member_user(NULL).len == 0 && push_member_info(NULL).len == 0);
+    CHECK(push_member_connections(NULL) == 0 && push_member_since(NULL) == 0);
 }
 
 static push_status publish(const push_client *client, push_text channel) {
@@ -184,6 +225,41 @@ static void arguments(const push_client *client) {
     CHECK(push_client_ping(client, 0) == PUSH_INVALID_ARGUMENT);
     counters.size = 0;
     CHECK(push_client_status(client, &counters) == PUSH_INVALID_ARGUMENT && said("initialize"));
+}
+
+static void presence(const push_client *client) {
+    push_text users[2];
+    push_text room = push_str("room");
+    push_text ann = push_str("ann");
+    push_text none = push_str(NULL);
+    push_text slash = push_str("a/b");
+    push_text latin = push_str("\xff");
+    push_member_list *members = NULL;
+    push_member *member = NULL;
+    push_name_list *names = NULL;
+    uint64_t count = 7;
+    bool is_online = true;
+    users[0] = ann;
+    users[1] = none;
+    CHECK(push_presence_online(client, none, room, none, 0, NULL) == PUSH_INVALID_ARGUMENT && said("the user must not be empty"));
+    CHECK(push_presence_online(client, latin, room, none, 0, NULL) == PUSH_INVALID_ARGUMENT && said("user must be valid UTF-8"));
+    CHECK(push_presence_online(client, ann, slash, none, 0, NULL) == PUSH_INVALID_NAME && said("\"/\""));
+    CHECK(push_presence_online(client, ann, room, push_str("[1]"), 0, NULL) == PUSH_INVALID_ARGUMENT && said("info"));
+    CHECK(push_presence_online(client, ann, room, push_str("{"), 0, NULL) == PUSH_INVALID_ARGUMENT && said("info"));
+    CHECK(push_presence_offline(client, none, room, NULL) == PUSH_INVALID_ARGUMENT);
+    CHECK(push_presence_offline(client, ann, slash, NULL) == PUSH_INVALID_NAME);
+    CHECK(push_presence_is_online(client, none, room, &is_online) == PUSH_INVALID_ARGUMENT && is_online);
+    CHECK(push_presence_is_online(client, ann, slash, &is_online) == PUSH_INVALID_NAME && is_online);
+    CHECK(push_presence_among(client, users, 2, room, &names) == PUSH_INVALID_ARGUMENT && said("empty") && names == NULL);
+    CHECK(push_presence_among(client, users, 1, slash, &names) == PUSH_INVALID_NAME && names == NULL);
+    CHECK(push_presence_get(client, none, room, &member) == PUSH_INVALID_ARGUMENT && member == NULL);
+    CHECK(push_presence_get(client, ann, slash, &member) == PUSH_INVALID_NAME && member == NULL);
+    CHECK(push_presence_members(client, room, none, 0, &members) == PUSH_INVALID_ARGUMENT && said("limit is 0"));
+    CHECK(push_presence_members(client, slash, none, 1, &members) == PUSH_INVALID_NAME && members == NULL);
+    CHECK(push_presence_count(client, slash, &count) == PUSH_INVALID_NAME && count == 7);
+    CHECK(push_presence_channels(client, none, &names) == PUSH_INVALID_ARGUMENT && names == NULL);
+    OK(push_presence_count(client, room, &count));
+    CHECK(count == 0);
 }
 
 static void sizes(const push_client *client) {
@@ -284,6 +360,7 @@ int main(int argc, char **argv) {
     nulls(client);
     names(client);
     arguments(client);
+    presence(client);
     sizes(client);
     configurations(argv[2]);
     no_hub(argv[2]);

@@ -202,6 +202,8 @@ fn a_chat_of_several_processes_behind_nginx() {
     let get = |url: &str| ask(&path("nginx.sock"), &format!("GET {url} HTTP/1.0\r\nHost: x\r\n\r\n"));
 
     assert!(get("/chat/start").starts_with("HTTP/1.1 401"), "nobody");
+    assert!(get("/chat/online").starts_with("HTTP/1.1 400"), "who?");
+    assert!(get("/chat/online?user=ada").ends_with("{\"online\":false}\n"));
     assert!(get("/chat/else?user=ada").starts_with("HTTP/1.1 404"), "elsewhere");
     for message in 0..6 {
         let answer = get("/chat/start?user=ada");
@@ -226,6 +228,7 @@ fn a_chat_of_several_processes_behind_nginx() {
         let got = waiting.join().expect("an answer");
         assert!(got.starts_with("HTTP/1.1 200") && got.ends_with(&body), "{got}");
     }
+    assert!(get("/chat/online?user=ada").ends_with("{\"online\":true}\n"));
     let nobody = "POST /chat/send?to=nobody HTTP/1.0\r\nHost: x\r\nContent-Length: 1\r\n\r\nx";
     assert!(ask(&path("nginx.sock"), nobody).starts_with("HTTP/1.1 404"));
     drop(stopped);

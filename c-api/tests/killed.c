@@ -27,8 +27,13 @@ static push_status call(const push_client *client, int which) {
     push_channel *channel = NULL;
     push_channel_list *channels = NULL;
     push_message_list *page = NULL;
+    push_member *member = NULL;
+    push_member_list *members = NULL;
+    push_name_list *names = NULL;
     push_counters counters;
     uint64_t number;
+    bool online;
+    push_text ann = push_str("ann");
     push_status status;
     push_text room = push_str("killed");
     switch (which) {
@@ -55,6 +60,26 @@ static push_status call(const push_client *client, int which) {
             push_message_list_free(page);
             return status;
         case 9: return push_position(client, &number);
+        case 11: return push_presence_online(client, ann, room, push_str(NULL), 0, NULL);
+        case 12: return push_presence_offline(client, ann, room, NULL);
+        case 13: return push_presence_is_online(client, ann, room, &online);
+        case 14:
+            status = push_presence_among(client, &ann, 1, room, &names);
+            push_name_list_free(names);
+            return status;
+        case 15:
+            status = push_presence_get(client, ann, room, &member);
+            push_member_free(member);
+            return status;
+        case 16:
+            status = push_presence_members(client, room, push_str(NULL), 10, &members);
+            push_member_list_free(members);
+            return status;
+        case 17: return push_presence_count(client, room, &number);
+        case 18:
+            status = push_presence_channels(client, ann, &names);
+            push_name_list_free(names);
+            return status;
         default:
             push_counters_init(&counters);
             return push_client_status(client, &counters);

@@ -6,9 +6,10 @@
  *     location /chat/ { include fastcgi_params; fastcgi_pass unix:/run/fcgi-chat.sock; }
  *     location /sub/  { proxy_pass http://127.0.0.1:8380; proxy_buffering off; }
  *
- * GET /chat/start?user=ada makes the user's channel and answers {"channel":"...","position":"..."}; the page then long-polls
- * GET /sub/<channel>?position=<position>, and POST /chat/send?to=<channel> publishes the body to a channel. A real site takes the
- * user from its own session, and looks up the channel of the other in its own data.
+ * GET /chat/start?user=ada makes the user's channel, sets the user online, and answers {"channel":"...","position":"..."}; the page
+ * then long-polls GET /sub/<channel>?position=<position>, which keeps the user online. POST /chat/send?to=<channel> publishes the body
+ * to a channel, and GET /chat/online?user=ben answers {"online":true} or false. A real site takes the user from its own session, and
+ * looks up the channel of the other in its own data.
  *
  * PUSH_SOCKET in the environment leads to another hub than the system's. */
 #include <push.h>
@@ -60,6 +61,9 @@ static void start(FCGX_Request *request, const push_client *client) {
     }
     status = push_create_channel(client, push_str(NULL), &options, channel, sizeof channel);
     if (status == PUSH_OK) {
+        status = push_presence_online(client, options.owner, push_str(NULL), push_str(NULL), 0, NULL);
+    }
+    if (status == PUSH_OK) {
         status = push_position(client, &position);
     }
     if (status == PUSH_OK) {
@@ -94,6 +98,16 @@ static void say(FCGX_Request *request, const push_client *client) {
     FCGX_FPrintF(request->out, "Content-Type: application/json\r\n\r\n{\"id\":%llu}\n", (unsigned long long)published.id);
 }
 
+static void online(FCGX_Request *request, const push_client *client) {
+    bool is_online = false;
+    push_status status = push_presence_is_online(client, argument(request, "user"), push_str(NULL), &is_online);
+    if (status != PUSH_OK) {
+        explain(request, status);
+        return;
+    }
+    FCGX_FPrintF(request->out, "Content-Type: application/json\r\n\r\n{\"online\":%s}\n", is_online ? "true" : "false");
+}
+
 int main(void) {
     push_config *config = push_config_new();
     push_client *client = NULL;
@@ -113,10 +127,12 @@ int main(void) {
         const char *method = FCGX_GetParam("REQUEST_METHOD", request.envp);
         if (path != NULL && strcmp(path, "/chat/start") == 0) {
             start(&request, client);
+        } else if (path != NULL && strcmp(path, "/chat/online") == 0) {
+            online(&request, client);
         } else if (path != NULL && strcmp(path, "/chat/send") == 0 && method != NULL && strcmp(method, "POST") == 0) {
             say(&request, client);
         } else {
-            refuse(&request, "404 Not Found", "There are /chat/start and, by POST, /chat/send.");
+            refuse(&request, "404 Not Found", "There are /chat/start, /chat/online and, by POST, /chat/send.");
         }
         FCGX_Finish_r(&request);
     }
