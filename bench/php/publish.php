@@ -5,7 +5,8 @@
  *
  * WAY is push_publish, push_publish_async, push_publish_many (a call sends 1,000 messages, which are made before it is
  * timed), curl (a kept connection that posts to URL), or pipe (no publishing at all: the
- * message goes to `cat` and comes back, which is what it takes to wake another process and be woken by it). PACE is hot (call after call) or
+ * message goes to `cat` and comes back, which is what it takes to wake another process and be woken by it), or, also without
+ * publishing, push_presence_is_online and push_presence_members (of 1,000 members in CHANNEL). PACE is hot (call after call) or
  * paced (one call every 0.5 ms, so that the server sleeps at each; this process computes meanwhile, as a request does
  * before it publishes). Messages are numbered from 1, 100 bytes each. With push.mode=embedded the hub ends with this
  * process, so that what it stored is looked at here. Prints one JSON line.
@@ -16,6 +17,7 @@ declare(strict_types=1);
 const INTERVAL = 500_000;
 const WARM_UP = 200;
 const BATCH = 1000;
+const MEMBERS = 1000;
 
 [, $way, $pace, $calls, $channel] = $argv;
 $calls = (int) $calls;
@@ -54,11 +56,32 @@ function through_a_pipe(): Closure
     };
 }
 
+/** Asks $question, whose answer is to be true, in a channel that has so many members at the first call. */
+function asking_among_members(Closure $question): Closure
+{
+    $ready = false;
+
+    return static function (string $channel) use ($question, &$ready): void {
+        for (; !$ready; $ready = true) {
+            foreach (range(1, MEMBERS) as $user) {
+                push_presence_online($user, $channel, ['nick' => "Member $user"], 3600);
+            }
+        }
+        if (!$question($channel)) {
+            throw new RuntimeException('the members are not there');
+        }
+    };
+}
+
 $publish = match ($way) {
     'push_publish' => push_publish(...),
     'push_publish_async' => push_publish_async(...),
     'push_publish_many' => static fn (string $channel, array $messages) => push_publish_many($messages),
     'pipe' => through_a_pipe(),
+    'push_presence_is_online' => asking_among_members(static fn (string $channel): bool => push_presence_is_online(500, $channel)),
+    'push_presence_members' => asking_among_members(
+        static fn (string $channel): bool => count(push_presence_members($channel)) === MEMBERS,
+    ),
     'curl' => posting_to("$argv[5]?id=$channel"),
 };
 $between = match ($pace) {

@@ -164,6 +164,12 @@ const BATCHES: [(&str, Option<Kind>, Way); 2] = [
 ];
 const MESSAGES_AT_LEAST: f64 = 500_000.0;
 
+/// Who is online, and at most how many µs (p50) a call may take.
+const PRESENCE: [(&str, Way, f64); 2] = [
+    ("`push_presence_is_online`", Way::PresenceIsOnline, 12.0),
+    ("`push_presence_members` of 1,000", Way::PresenceMembers, 1_500.0),
+];
+
 /// One line of the file.
 #[derive(Serialize)]
 struct Line<'a, T> {
@@ -205,6 +211,7 @@ pub(crate) fn compare(repetitions: usize) -> Result<ExitCode> {
         let mut runs: Vec<(_, Vec<_>)> = WAYS.iter().map(|(way, _, kind, _)| (*kind, both(*way))).collect();
         runs.extend(OWN.map(|(_, kind, php, client)| (kind, in_turn(php, client))));
         runs.extend(BATCHES.map(|(_, kind, way)| (kind, vec![(way, Pace::Hot, 0)])));
+        runs.extend(PRESENCE.map(|(_, way, _)| (Some(Kind::Hub), vec![(way, Pace::Hot, 0)])));
         for (kind, runs) in runs {
             let server = kind.map(|kind| Server::start(kind, &hub)).transpose()?;
             for (way, pace, turn) in runs {
@@ -216,7 +223,9 @@ pub(crate) fn compare(repetitions: usize) -> Result<ExitCode> {
             }
         }
     }
-    println!("{}\n\n{}\n\n{}\n\n{}", load_table(&loads), php_table(&calls), own_table(&calls), batch_table(&calls));
+    let tables =
+        [load_table(&loads), php_table(&calls), own_table(&calls), batch_table(&calls), presence_table(&calls)];
+    println!("{}", tables.join("\n\n"));
     println!(
         "\nMedians of {repetitions} repetitions; a ratio is the median of the repetitions' ratios. {}",
         verdict(faults)
@@ -301,6 +310,17 @@ fn batch_table(calls: &[php::Figures]) -> String {
             median(of(calls, way, Pace::Hot).map(|call| f64::from(way.messages()) * 1e6 / call.p50_us).collect());
         let (met, goal) = (mark(rate >= MESSAGES_AT_LEAST), number(MESSAGES_AT_LEAST, 0));
         table += &format!("\n| {name} | {} | ≥ {goal} | {met} |", number(rate, 0));
+    }
+    table
+}
+
+fn presence_table(calls: &[php::Figures]) -> String {
+    let mut table = String::from("| PHP, p50 (p99) in µs | call after call | goal | |\n|---|---:|---|---|");
+    for (name, way, goal) in PRESENCE {
+        let median_of = |figure: fn(&php::Figures) -> f64| median(of(calls, way, Pace::Hot).map(figure).collect());
+        let p50 = median_of(|call| call.p50_us);
+        let (p99, goal, met) = (median_of(|call| call.p99_us), number(goal, 0), mark(p50 <= goal));
+        table += &format!("\n| {name} | {p50:.2} ({p99:.1}) | ≤ {goal} | {met} |");
     }
     table
 }

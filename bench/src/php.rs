@@ -30,6 +30,10 @@ pub(crate) enum Way {
     ClientPublishAsync,
     ClientPublish,
     ClientEmbedded,
+    /// Not publishing: asking about one of 1,000 members.
+    PresenceIsOnline,
+    /// Reading all of 1,000 members.
+    PresenceMembers,
     Curl,
     /// To `cat` and back, without any server: what a call that waits for another process takes at least.
     Pipe,
@@ -56,6 +60,8 @@ impl Way {
             Way::ClientPublishAsync => "the client's publish_async",
             Way::ClientPublish => "the client's publish",
             Way::ClientEmbedded => "the client's publish, embedded",
+            Way::PresenceIsOnline => "push_presence_is_online",
+            Way::PresenceMembers => "push_presence_members",
             Way::Curl => "curl",
             Way::Pipe => "pipe",
         }
@@ -63,7 +69,11 @@ impl Way {
 
     /// Messages of one call.
     pub(crate) fn messages(self) -> u32 {
-        if matches!(self, Way::PushPublishMany | Way::EmbeddedPublishMany) { 1_000 } else { 1 }
+        match self {
+            Way::PushPublishMany | Way::EmbeddedPublishMany => 1_000,
+            Way::PresenceIsOnline | Way::PresenceMembers => 0,
+            _ => 1,
+        }
     }
 
     /// About two seconds of work.
@@ -73,8 +83,8 @@ impl Way {
             (Pace::InTurn, _) => 10_000,
             (Pace::Hot, Way::PushPublishAsync | Way::ClientPublishAsync) => 500_000,
             (Pace::Hot, Way::EmbeddedPublish | Way::ClientEmbedded) => 500_000,
-            (Pace::Hot, Way::PushPublish | Way::ClientPublish) => 100_000,
-            (Pace::Hot, Way::PushPublishMany | Way::EmbeddedPublishMany) => 1_000,
+            (Pace::Hot, Way::PushPublish | Way::ClientPublish | Way::PresenceIsOnline) => 100_000,
+            (Pace::Hot, Way::PushPublishMany | Way::EmbeddedPublishMany | Way::PresenceMembers) => 1_000,
             (Pace::Hot, Way::Curl | Way::Pipe) => 30_000,
         }
     }
@@ -113,12 +123,12 @@ pub(crate) fn run(server: Option<&Server>, extension: &Path, way: Way, pace: Pac
         script(server, extension, way, pace_name, calls, &channel)?
     };
     let faults = match server {
-        Some(server) => {
+        Some(server) if way.messages() > 0 => {
             // What an asynchronous call left in the ring is still being read.
             Pool::new()?.settle(&Processes::of(server.target.pid)?)?;
             read_back(&server.target, &channel, calls * way.messages())?
         }
-        None => Faults::default(),
+        _ => Faults::default(),
     };
     Ok(Figures { way, pace, calls, p50_us, p99_us, calls_per_second, faults })
 }
