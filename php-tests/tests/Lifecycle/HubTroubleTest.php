@@ -24,6 +24,9 @@ final class HubTroubleTest extends TestCase
             fn () => push_delete_channel('c'), fn () => push_channel_info('c'), fn () => push_position(),
             fn () => push_status(), fn () => push_publish_many([new Push\Message('c', 'x')]),
             fn () => push_clear_channel('c'), fn () => push_channels(), fn () => push_history('c'),
+            fn () => push_presence_online(7), fn () => push_presence_offline(7), fn () => push_presence_is_online(7),
+            fn () => push_presence_among([7]), fn () => push_presence_get(7), fn () => push_presence_members(),
+            fn () => push_presence_count(), fn () => push_presence_channels(7),
         ];
         return [array_map(Push\Tests\Support\Thrown::catch(...), $calls), push_ping()];
         PHP;

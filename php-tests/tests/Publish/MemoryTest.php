@@ -27,6 +27,14 @@ final class MemoryTest extends TestCase
         yield 'push_history' => ['push_history($c, limit: 1)'];
         yield 'push_history, both kinds' => ['push_history($c, limit: 2)'];
         yield 'push_position' => ['push_position()'];
+        yield 'push_presence_online' => ['push_presence_online($i % 100, $c, ["number" => $i])'];
+        yield 'push_presence_offline' => ['push_presence_offline($i % 100, $c)'];
+        yield 'push_presence_is_online' => ['push_presence_is_online(7, "one")'];
+        yield 'push_presence_among' => ['push_presence_among([7, "8"], "one")'];
+        yield 'push_presence_get' => ['push_presence_get(7, "one")'];
+        yield 'push_presence_members' => ['push_presence_members("one")'];
+        yield 'push_presence_count' => ['push_presence_count("one")'];
+        yield 'push_presence_channels' => ['push_presence_channels(7)'];
         yield 'push_hub_address' => ['push_hub_address()'];
         yield 'push_status' => ['push_status()'];
         yield 'push_ping' => ['push_ping()'];
@@ -39,6 +47,8 @@ final class MemoryTest extends TestCase
             'a wrong element' => 'push_publish_many([new Push\Message($c, [$i]), $i])',
             'wrong data' => 'push_publish($c, ["a$i", NAN])',
             'wrong data in a batch' => 'push_publish_many([new Push\Message($c, [$i]), new Push\Message($c, [NAN])])',
+            'wrong users' => 'push_presence_among([$i, ""])',
+            'wrong info' => 'push_presence_online($i, null, ["a$i" => NAN])',
             'refused by the hub' => 'push_publish($long, "x")',
             'a second constructor' => '$message->__construct("x$i", 1)',
             'an invalid state' => 'Push\Message::__set_state(["channel" => "c$i"])',
@@ -58,6 +68,7 @@ final class MemoryTest extends TestCase
             \$c = create_channel(max_messages: 2);
             push_publish_many([new Push\\Message(\$c, 'text'), new Push\\Message(\$c, ['json' => [1, null]])]);
             push_create_channel(name: 'one');
+            push_presence_online(7, 'one', ['nick' => 'Ann'], 3600);
             \$long = str_repeat('x', 256);
             \$message = new Push\\Message(\$c, 1);
             // The first tenth makes what is made once, such as the rings and the allocator's arenas.
