@@ -293,6 +293,48 @@ namespace {
     function push_presence_channels(int|string $user): array {}
 
     /**
+     * A token for a browser: it opens these channels to whoever sends it, and says who that is. Send it along with the
+     * page; it comes back as `?token=`, in `Authorization: Bearer` or in the cookie `push_token`. It is valid until it
+     * expires, or is revoked by push_disconnect(); the connections that it opened end with it, and go on with a new one
+     * from their position.
+     *
+     * @param non-empty-string|non-empty-list<non-empty-string> $channels Names, or what names begin with and "*":
+     *     "news.*"; "*" opens all.
+     * @param int|non-empty-string|null $user Whose connections they are, for presence and push_disconnect(); at most 255
+     *     bytes.
+     * @param int<1, 2592000> $ttl Seconds; 30 days at most.
+     * @param array<string, mixed> $info What presence tells others about the user, at most 2048 bytes as JSON.
+     * @param bool $publish Its holder may publish to these channels by WebSocket, where websocket_allow_publish is on,
+     *     and at public publisher locations.
+     *
+     * @return non-empty-string At most 6144 bytes.
+     *
+     * @throws Push\Exception\EncodingError The info cannot be encoded as JSON; getPrevious() is the JsonException.
+     * @throws Push\Exception\HubUnavailable
+     * @throws Push\Exception\Timeout
+     */
+    function push_token(string|array $channels, int|string|null $user = null, int $ttl = 3600, array $info = [], bool $publish = false): string {}
+
+    /**
+     * Ends connections of browsers: those of a user, those to a channel, or where both are given those of the user to the
+     * channel. They are told the reason. They may come again, unless $revoke takes the token away that let them in.
+     *
+     * @param int|non-empty-string|null $user By the token of a connection, or as the owner of a private channel.
+     * @param ?non-empty-string $channel
+     * @param string $reason One line of at most 123 bytes.
+     * @param bool $revoke Tokens that were issued until now open nothing any more: those of the user, for the channel, or
+     *     both. What needs no token, stays open (authorized_channels_only).
+     *
+     * @return int<0, max> How many connections there were.
+     *
+     * @throws \ValueError Also when neither a user nor a channel is given.
+     * @throws Push\Exception\LimitExceeded There is no memory to remember what is revoked.
+     * @throws Push\Exception\HubUnavailable
+     * @throws Push\Exception\Timeout
+     */
+    function push_disconnect(int|string|null $user = null, ?string $channel = null, string $reason = '', bool $revoke = false): int {}
+
+    /**
      * Where browsers reach the hub that this process is (push.mode=embedded), as push.listen writes it; with port 0 there,
      * the port that it got. Starts it if no call has. The first one, if push.listen names several.
      *

@@ -8,6 +8,8 @@ enum { PUSH_VERSION_MINOR = 1 };
 
 enum { PUSH_VERSION_PATCH = 0 };
 
+enum { PUSH_TOKEN_SIZE = 6145 };
+
 enum { PUSH_NAME_SIZE = 1025 };
 
 enum { PUSH_GENERATED_NAME_SIZE = 32 };
@@ -149,6 +151,23 @@ enum { PUSH_START_FAILED = -5 };
 const char *push_version(void);
 
 uint32_t push_version_number(void);
+
+push_status push_token(const push_client *client,
+                       const push_text *channels,
+                       size_t count,
+                       push_text user,
+                       uint32_t ttl,
+                       push_text info,
+                       bool publish,
+                       char *token_out,
+                       size_t size);
+
+push_status push_disconnect(const push_client *client,
+                            push_text user,
+                            push_text channel,
+                            push_text reason,
+                            bool revoke,
+                            uint64_t *count_out);
 
 push_status push_create_channel(const push_client *client,
                                 push_text name,

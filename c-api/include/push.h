@@ -54,6 +54,11 @@
 #define PUSH_VERSION_PATCH 0
 
 /**
+ * Bytes that hold any token with a NUL.
+ */
+#define PUSH_TOKEN_SIZE 6145
+
+/**
  * Bytes that hold any channel name with a NUL.
  */
 #define PUSH_NAME_SIZE 1025
@@ -466,6 +471,44 @@ const char *push_version(void);
  * Any thread and a forked child may call it.
  */
 uint32_t push_version_number(void);
+
+/**
+ * Signs a token for a browser: it opens these channels to whoever sends it, and says who that is.
+ *
+ * `channels`: `count` of them, one at least; each a name, or what names begin with and `*`. `user`: whose connections they are;
+ * `len` 0: nobody's. `ttl`: seconds, 2592000 at most; 0: 3600. `info`: a JSON object that presence tells others about the
+ * user; `len` 0: nothing. `publish`: its holder may publish there, too. `token_out`: gets the token and a NUL; it has `size` bytes,
+ * `PUSH_TOKEN_SIZE` at least.
+ *
+ * Errors: `PUSH_NULL_ARGUMENT`; `PUSH_INVALID_NAME`; `PUSH_INVALID_ARGUMENT`; `PUSH_HUB_UNAVAILABLE`; `PUSH_TIMEOUT`; `PUSH_INCOMPATIBLE`;
+ * `PUSH_FORKED`.
+ */
+push_status push_token(const push_client *client,
+                       const push_text *channels,
+                       size_t count,
+                       push_text user,
+                       uint32_t ttl,
+                       push_text info,
+                       bool publish,
+                       char *token_out,
+                       size_t size);
+
+/**
+ * Ends connections of browsers: those of a user, those to a channel, or where both are given those of the user to the channel.
+ *
+ * `user`, `channel`: one of them with `len` above 0. `reason`: what they are told, one line of at most 123 bytes. `revoke`: tokens
+ * that were issued until now open nothing any more: those of the user, for the channel, or both. `count_out`: how many
+ * connections there were; may be NULL. Arguments are borrowed for the call.
+ *
+ * Errors: `PUSH_NULL_ARGUMENT`, `PUSH_INVALID_NAME`, `PUSH_INVALID_ARGUMENT` (also when there is neither), `PUSH_LIMIT_EXCEEDED`,
+ * `PUSH_INCOMPATIBLE`, `PUSH_FORKED`: nothing was changed. `PUSH_TIMEOUT` and `PUSH_HUB_UNAVAILABLE` during the call leave it open.
+ */
+push_status push_disconnect(const push_client *client,
+                            push_text user,
+                            push_text channel,
+                            push_text reason,
+                            bool revoke,
+                            uint64_t *count_out);
 
 /**
  * Creates a channel, or gives an existing one these options.

@@ -8,6 +8,8 @@
 #![allow(clippy::missing_safety_doc, reason = "the beginning of push.h says what callers keep, once for all functions")]
 
 #[allow(unsafe_code, reason = "C finds the functions by their names, and passes pointers")]
+pub mod access;
+#[allow(unsafe_code, reason = "C finds the functions by their names, and passes pointers")]
 pub mod channel;
 #[allow(unsafe_code, reason = "C finds the functions by their names, and passes pointers")]
 pub mod client;

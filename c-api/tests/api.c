@@ -173,6 +173,20 @@ static void channels(const push_client *client) {
     CHECK(push_channel_info(client, push_str("ch-own"), &channel) == PUSH_CHANNEL_NOT_FOUND && said("ch-own"));
 }
 
+static void access(const push_client *client) {
+    char token[PUSH_TOKEN_SIZE];
+    push_text channels[2];
+    uint64_t count = 7;
+    channels[0] = push_str("lobby");
+    channels[1] = push_str("news.*");
+    OK(push_token(client, channels, 2, push_str("ann"), 60, push_str("{\"nick\":\"Ann\"}"), true, token, sizeof token));
+    CHECK(strncmp(token, "eyJ", 3) == 0 && strchr(token, '.') != strrchr(token, '.'));
+    OK(push_token(client, channels, 1, push_str(NULL), 0, push_str(NULL), false, token, sizeof token));
+    OK(push_disconnect(client, push_str("ann"), push_str(NULL), push_str("bye"), true, &count));
+    CHECK(count == 0);
+    OK(push_disconnect(client, push_str("ann"), push_str("lobby"), push_str(NULL), false, NULL));
+}
+
 static void presence(const push_client *client) {
     push_text users[3];
     push_member *member = NULL;
@@ -290,6 +304,7 @@ int main(int argc, char **argv) {
     batches(client);
     binary(client);
     channels(client);
+    access(client);
     presence(client);
     state(client, hub, argv[1]);
     if (hub != NULL) {

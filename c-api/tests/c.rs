@@ -84,7 +84,7 @@ fn threads_and_forks_with_sanitizers() {
 fn a_hub_that_is_killed_in_each_call() {
     let program = compile(&source("killed.c"), "c11", Link::Sanitized, &[]);
     // A keeper whose hub dies often takes its time to start the next one.
-    for calls in [["0", "4"], ["5", "10"], ["11", "14"], ["15", "18"]] {
+    for calls in [["0", "4"], ["5", "10"], ["11", "14"], ["15", "18"], ["19", "20"]] {
         let hub = Hub::start();
         quiet(Command::new(&program).arg(hub.socket()).args(calls));
     }

@@ -25,6 +25,7 @@ static void nulls(const push_client *client) {
     push_client *opened;
     push_subscription *subscription;
     push_message *message;
+    char token[PUSH_TOKEN_SIZE];
     push_member *member;
     push_member_list *members;
     push_name_list *found;
@@ -90,6 +91,16 @@ static void nulls(const push_client *client) {
     IS_NULL(push_subscribe(client, &text, 1, PUSH_POSITION_NOW, &subscription), "channels");
     IS_NULL(push_subscribe(client, &room, 1, PUSH_POSITION_NOW, NULL), "subscription_out");
     IS_NULL(push_subscription_next(NULL, &message), "subscription");
+    IS_NULL(push_token(NULL, &room, 1, room, 0, push_str(NULL), false, token, sizeof token), "client");
+    IS_NULL(push_token(client, NULL, 1, room, 0, push_str(NULL), false, token, sizeof token), "channels");
+    IS_NULL(push_token(client, &text, 1, room, 0, push_str(NULL), false, token, sizeof token), "channels");
+    IS_NULL(push_token(client, &room, 1, text, 0, push_str(NULL), false, token, sizeof token), "user");
+    IS_NULL(push_token(client, &room, 1, room, 0, text, false, token, sizeof token), "info");
+    IS_NULL(push_token(client, &room, 1, room, 0, push_str(NULL), false, NULL, sizeof token), "token_out");
+    IS_NULL(push_disconnect(NULL, room, room, room, false, NULL), "client");
+    IS_NULL(push_disconnect(client, text, room, room, false, NULL), "user");
+    IS_NULL(push_disconnect(client, room, text, room, false, NULL), "channel");
+    IS_NULL(push_disconnect(client, room, room, text, false, NULL), "reason");
     IS_NULL(push_presence_online(NULL, room, room, push_str(NULL), 0, NULL), "client");
     IS_NULL(push_presence_online(client, text, room, push_str(NULL), 0, NULL), "user");
     IS_NULL(push_presence_online(client, room, text, push_str(NULL), 0, NULL), "channel");
@@ -227,6 +238,29 @@ static void arguments(const push_client *client) {
     CHECK(push_client_status(client, &counters) == PUSH_INVALID_ARGUMENT && said("initialize"));
 }
 
+static void access(const push_client *client) {
+    char token[PUSH_TOKEN_SIZE] = "as it was";
+    push_text none = push_str(NULL);
+    push_text ann = push_str("ann");
+    push_text room = push_str("room");
+    push_text wrong[2];
+    uint64_t count = 7;
+    wrong[0] = room;
+    wrong[1] = push_str("a*b");
+    CHECK(push_token(client, &room, 0, ann, 0, none, false, token, sizeof token) == PUSH_INVALID_ARGUMENT && said("at least one channel"));
+    CHECK(push_token(client, wrong, 2, ann, 0, none, false, token, sizeof token) == PUSH_INVALID_NAME && said("reserved"));
+    CHECK(push_token(client, &none, 1, ann, 0, none, false, token, sizeof token) == PUSH_INVALID_NAME && said("empty"));
+    CHECK(push_token(client, &room, 1, ann, 2592001, none, false, token, sizeof token) == PUSH_INVALID_ARGUMENT && said("30 days"));
+    CHECK(push_token(client, &room, 1, ann, 0, push_str("[]"), false, token, sizeof token) == PUSH_INVALID_ARGUMENT && said("JSON object"));
+    CHECK(push_token(client, &room, 1, none, 0, push_str("{}"), false, token, sizeof token) == PUSH_INVALID_ARGUMENT && said("names none"));
+    CHECK(push_token(client, &room, 1, ann, 0, none, false, token, PUSH_TOKEN_SIZE - 1) == PUSH_INVALID_ARGUMENT && said("token_out"));
+    CHECK(strcmp(token, "as it was") == 0);
+    CHECK(push_disconnect(client, none, none, none, true, &count) == PUSH_INVALID_ARGUMENT && said("everybody"));
+    CHECK(push_disconnect(client, ann, push_str("a/b"), none, true, &count) == PUSH_INVALID_NAME);
+    CHECK(push_disconnect(client, ann, none, push_str("a\nb"), true, &count) == PUSH_INVALID_ARGUMENT && said("one line"));
+    CHECK(count == 7);
+}
+
 static void presence(const push_client *client) {
     push_text users[2];
     push_text room = push_str("room");
@@ -360,6 +394,7 @@ int main(int argc, char **argv) {
     nulls(client);
     names(client);
     arguments(client);
+    access(client);
     presence(client);
     sizes(client);
     configurations(argv[2]);

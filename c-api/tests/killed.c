@@ -27,6 +27,7 @@ static push_status call(const push_client *client, int which) {
     push_channel *channel = NULL;
     push_channel_list *channels = NULL;
     push_message_list *page = NULL;
+    char token[PUSH_TOKEN_SIZE];
     push_member *member = NULL;
     push_member_list *members = NULL;
     push_name_list *names = NULL;
@@ -60,6 +61,8 @@ static push_status call(const push_client *client, int which) {
             push_message_list_free(page);
             return status;
         case 9: return push_position(client, &number);
+        case 19: return push_token(client, &room, 1, ann, 60, push_str(NULL), false, token, sizeof token);
+        case 20: return push_disconnect(client, ann, room, push_str(NULL), true, &number);
         case 11: return push_presence_online(client, ann, room, push_str(NULL), 0, NULL);
         case 12: return push_presence_offline(client, ann, room, NULL);
         case 13: return push_presence_is_online(client, ann, room, &online);

@@ -224,6 +224,15 @@ pub struct Member {
 /// Bytes of a batch, at most: payloads, names, and 64 for each message.
 pub const MAX_BATCH: usize = 16 << 20;
 
+/// The longest token, in bytes: nginx takes 8k for a request line or a header, and the rest of it needs room.
+pub const MAX_TOKEN: usize = 6 << 10;
+
+/// The longest life of a token, in seconds: as long a revocation is remembered.
+pub const MAX_TOKEN_TTL: u32 = 30 * 86_400;
+
+/// The longest reason of a `Disconnect`, in bytes: what a close frame of a WebSocket has room for.
+pub const MAX_REASON: usize = 123;
+
 /// Bytes of messages on a page of history, at most; one message may be longer.
 pub const MAX_PAGE: usize = 1 << 20;
 

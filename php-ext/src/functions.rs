@@ -7,6 +7,7 @@ use push_core::channel::ChannelOptions;
 use push_core::error::Error;
 use push_core::message::{Kind, NewMessage};
 
+use crate::access;
 use crate::convert::{self, User, failure};
 use crate::hub;
 use crate::ini;
@@ -110,6 +111,31 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         handler: handler!(position, 0, 0),
         params: &[],
         returns: Type::String,
+        returns_null: false,
+    },
+    Function {
+        name: c"push_token",
+        handler: handler!(access::token, 1, 5),
+        params: &[
+            Param::required(c"channels", Type::ArrayOrString),
+            Param::nullable(c"user", Type::IntOrString),
+            Param::optional(c"ttl", Type::Int, c"3600"),
+            Param::optional(c"info", Type::Array, c"[]"),
+            Param::optional(c"publish", Type::Bool, c"false"),
+        ],
+        returns: Type::String,
+        returns_null: false,
+    },
+    Function {
+        name: c"push_disconnect",
+        handler: handler!(access::disconnect, 0, 4),
+        params: &[
+            Param::nullable(c"user", Type::IntOrString),
+            Param::nullable(c"channel", Type::String),
+            Param::optional(c"reason", Type::String, c"''"),
+            Param::optional(c"revoke", Type::Bool, c"false"),
+        ],
+        returns: Type::Int,
         returns_null: false,
     },
     Function {

@@ -5,6 +5,7 @@
 //! forked children, too, is only for the process whose threads are the hub.
 #![deny(unsafe_code)]
 
+mod access;
 mod convert;
 mod functions;
 mod hub;

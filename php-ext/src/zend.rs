@@ -92,6 +92,7 @@ pub(crate) enum Type {
     Array,
     String,
     IntOrString,
+    ArrayOrString,
     Object(&'static Class),
 }
 
@@ -115,6 +116,11 @@ impl Type {
                 union.type_mask |= 1 << ffi::IS_LONG;
                 union
             }
+            Self::ArrayOrString => {
+                let mut union = plain(DataType::String);
+                union.type_mask |= 1 << ffi::IS_ARRAY;
+                union
+            }
             Self::Object(class) => plain(DataType::object(class.name)),
         }
     }
@@ -127,7 +133,7 @@ impl Type {
             Self::Int => value.is_long(),
             Self::String => value.is_string(),
             Self::Array => value.is_array(),
-            Self::None | Self::Void | Self::Float | Self::IntOrString | Self::Object(_) => false,
+            Self::None | Self::Void | Self::Float | Self::IntOrString | Self::ArrayOrString | Self::Object(_) => false,
         }
     }
 }

@@ -22,6 +22,9 @@ $call = function (): void {
     push_history('many', null, 1);
     push_clear_channel('many');
     push_delete_channel(create_channel('ann'));
+    push_token(['news', 'many.*'], 7, 60, ['nick' => 'Ann', 'tags' => [1, 2]], true);
+    push_token('news');
+    push_disconnect(7, 'news', 'bye');
     push_presence_online(7, 'news', ['nick' => 'Ann', 'tags' => [1, 2]]);
     push_presence_is_online(7, 'news');
     push_presence_among([7, '8'], 'news');

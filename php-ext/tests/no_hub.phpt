@@ -28,6 +28,8 @@ say(fn() => push_create_channel(name: 'news'));
 say(fn() => push_delete_channel('news'));
 say(fn() => push_channel_info('news'));
 say(fn() => push_position());
+say(fn() => push_token('news'));
+say(fn() => push_disconnect(7));
 say(fn() => push_presence_online(7));
 say(fn() => push_presence_offline(7));
 say(fn() => push_presence_is_online(7));
@@ -42,6 +44,8 @@ say(fn() => push_ping(5));
 var_dump(hrtime(true) - $start < 2e9);
 ?>
 --EXPECTF--
+Push\Exception\HubUnavailable: there is no hub at %s/push-phpt-none/hub.sock: start push-hub, or set push.socket to the path of its socket
+Push\Exception\HubUnavailable: there is no hub at %s/push-phpt-none/hub.sock: start push-hub, or set push.socket to the path of its socket
 Push\Exception\HubUnavailable: there is no hub at %s/push-phpt-none/hub.sock: start push-hub, or set push.socket to the path of its socket
 Push\Exception\HubUnavailable: there is no hub at %s/push-phpt-none/hub.sock: start push-hub, or set push.socket to the path of its socket
 Push\Exception\HubUnavailable: there is no hub at %s/push-phpt-none/hub.sock: start push-hub, or set push.socket to the path of its socket

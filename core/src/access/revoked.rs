@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
-use super::token::MAX_TTL;
+use crate::call::MAX_TOKEN_TTL;
 use crate::log::Address;
 
 /// See the module.
@@ -82,7 +82,7 @@ impl Revoked {
             return;
         }
         let mut entries = self.entries.write().expect("a map is changed");
-        let life = (u64::from(MAX_TTL) + 2) * 1000;
+        let life = (u64::from(MAX_TOKEN_TTL) + 2) * 1000;
         while entries.order.front().is_some_and(|(at, _)| at + life < now) {
             let Some((at, key)) = entries.order.pop_front() else { break };
             if entries.by_key.get(&key).is_some_and(|entry| entry.at == at)

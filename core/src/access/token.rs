@@ -15,14 +15,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::Sha256;
 
-use crate::channel::{ChannelName, InvalidName};
+use crate::call::{MAX_TOKEN, MAX_TOKEN_TTL};
+use crate::channel::ChannelName;
 use crate::error::Error;
 use crate::identity::{Identity, check_info, check_user};
 
-/// The longest token, in bytes: nginx takes 8k for a request line or a header, and the rest of it needs room.
-pub(crate) const MAX_TOKEN: usize = 6 << 10;
-/// The longest life of a token, in seconds: as long a revocation is remembered.
-pub(crate) const MAX_TTL: u32 = 30 * 86_400;
 /// By how much the clock of another signer may be ahead, in milliseconds.
 const AHEAD: u64 = 60_000;
 
@@ -116,11 +113,11 @@ impl Keys {
         if issue.channels.is_empty() {
             return Err(Error::InvalidArgument("a token names at least one channel".to_owned()));
         }
-        issue.channels.iter().try_for_each(|pattern| check_pattern(pattern))?;
+        issue.channels.iter().try_for_each(|pattern| ChannelName::check_pattern(pattern.as_bytes()).map(drop))?;
         issue.user.map(check_user).transpose()?;
-        if !(1..=MAX_TTL).contains(&issue.ttl) {
+        if !(1..=MAX_TOKEN_TTL).contains(&issue.ttl) {
             return Err(Error::InvalidArgument(format!(
-                "a token lives {} seconds: allowed are 1 to {MAX_TTL} (30 days)",
+                "a token lives {} seconds: allowed are 1 to {MAX_TOKEN_TTL} (30 days)",
                 issue.ttl
             )));
         }
@@ -185,7 +182,7 @@ fn accept(claimed: Claimed, namespace: &str, now: u64) -> Result<Token, &'static
         return Err("it was issued in the future");
     }
     // A revocation is forgotten when no token of before can be valid any more.
-    if exp as f64 > iat + f64::from(MAX_TTL) + 1.0 {
+    if exp as f64 > iat + f64::from(MAX_TOKEN_TTL) + 1.0 {
         return Err("it lives longer than 30 days");
     }
     let expires = u32::try_from(exp).map_err(|_| "it lives longer than 30 days")?;
@@ -199,18 +196,6 @@ fn accept(claimed: Claimed, namespace: &str, now: u64) -> Result<Token, &'static
         }
     };
     Ok(Token { identity, channels, expires, issued: issued as u64, publish })
-}
-
-/// A channel's name, or what many of them begin with and `*`.
-fn check_pattern(pattern: &str) -> Result<(), Error> {
-    match pattern.strip_suffix('*') {
-        None => ChannelName::check(pattern.as_bytes(), crate::channel::MAX_NAME).map(drop)?,
-        Some(prefix) if prefix.contains('*') => return Err(InvalidName::Reserved(pattern.to_owned()).into()),
-        // "ALL" is no channel, and yet others may begin so.
-        Some("" | "ALL") => {}
-        Some(prefix) => ChannelName::check(prefix.as_bytes(), crate::channel::MAX_NAME).map(drop)?,
-    }
-    Ok(())
 }
 
 static PROVIDER: CryptoProvider =

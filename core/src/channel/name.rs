@@ -66,6 +66,23 @@ impl ChannelName {
         Self::check(bytes, limit).map(|name| Self(name.into()))
     }
 
+    /// Checks a name, or what many names begin with and a `*`, as tokens have them.
+    ///
+    /// # Errors
+    /// [`InvalidName`] says what is wrong with it.
+    pub fn check_pattern(bytes: &[u8]) -> Result<&str, InvalidName> {
+        match bytes.strip_suffix(b"*") {
+            None => Self::check(bytes, MAX_NAME),
+            // "ALL" is no channel, and yet others may begin so.
+            Some(b"") => Ok("*"),
+            Some(b"ALL") => Ok("ALL*"),
+            Some(prefix) => {
+                let prefix = Self::check(prefix, MAX_NAME)?;
+                std::str::from_utf8(&bytes[..=prefix.len()]).map_err(|_| InvalidName::NotUtf8)
+            }
+        }
+    }
+
     /// As [`ChannelName::new`], for a caller that only passes the name on.
     ///
     /// # Errors

@@ -312,6 +312,7 @@ impl Client {
         info: &[u8],
         publish: bool,
     ) -> Result<String, Error> {
+        channels.iter().try_for_each(|pattern| ChannelName::check_pattern(pattern.as_bytes()).map(drop))?;
         match self.call(Call::Token { channels: channels.to_vec(), user, ttl, info, publish })? {
             Answer::Token(token) => Ok(token),
             _ => Err(nonsense()),

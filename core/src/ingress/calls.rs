@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::rings::Origin;
 use crate::access::{self, Issue};
-use crate::call::{Answer, Call, Outcome, PresenceCall};
+use crate::call::{Answer, Call, MAX_REASON, Outcome, PresenceCall};
 use crate::channel::ChannelName;
 use crate::error::Error;
 use crate::fanout::Dismissal;
@@ -64,9 +64,6 @@ pub(crate) struct Disconnect<'a> {
     pub(crate) reason: &'a str,
     pub(crate) revoke: bool,
 }
-
-/// The longest reason, in bytes: what a close frame of a WebSocket has room for.
-const MAX_REASON: usize = 123;
 
 /// Revokes, and has the HTTP threads end connections. `done` is told how many there were, when all are told.
 pub(crate) fn disconnect(

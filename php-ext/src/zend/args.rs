@@ -224,6 +224,20 @@ impl<'a> Args<'a> {
         }))
     }
 
+    /// `string|array` of strings, required. Read it last: the list is Rust's, and PHP code could change what it refers to.
+    pub(crate) fn strings(&self, number: u32) -> Result<Vec<&'a [u8]>, Failure> {
+        let slot = self.slot(number).ok_or(Failure::Thrown)?;
+        // SAFETY: as in `array`.
+        let Some(given) = (unsafe { (*slot).array() }) else {
+            return Ok(vec![self.read_string(number, Some(slot), c"array|string")?]);
+        };
+        let text = |(place, value): (usize, &'a Zval)| {
+            let text = value.zend_str().map(ZendStr::as_bytes);
+            text.ok_or_else(|| wrong_element(number, c"values of type string", place, value))
+        };
+        given.values().map(Zval::dereference).enumerate().map(text).collect()
+    }
+
     /// `array`, required. It stays as it is until the call ends, whatever PHP code runs meanwhile.
     fn array(&self, number: u32) -> Result<&'a ZendHashTable, Failure> {
         let slot = self.slot(number).ok_or(Failure::Thrown)?;
