@@ -9,8 +9,12 @@ use crate::channel::{ChannelInfo, ChannelOptions};
 use crate::error::Error;
 use crate::message::{Kind, NewMessage, Position, Published};
 
-/// The protocol this build speaks.
-pub const PROTOCOL: u16 = 1;
+/// The protocol this build speaks. A new number goes with every call that is appended, so that a client can tell a hub that
+/// does not know the call.
+pub const PROTOCOL: u16 = 2;
+/// The oldest that it speaks, too: a program that runs for weeks outlives an upgrade of the hub, and a hub that others keep
+/// outlives an upgrade of PHP.
+pub const OLDEST: u16 = 1;
 
 /// The first datagram on a connection to the attach socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +44,7 @@ pub enum Hello {
 /// The answer to [`Hello::Attach`]. With it comes one descriptor, the bell, unless the client was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Welcome {
-    /// [`PROTOCOL`] of the hub.
+    /// What is spoken from here on: that of the client; with a refusal [`PROTOCOL`] of the hub.
     pub protocol: u16,
     /// Why the client was not attached.
     pub refusal: Option<Error>,
@@ -150,6 +154,17 @@ pub enum Call<'a> {
         /// Tokens of now open nothing any more until they end: that of the user, for the channel, or both.
         revoke: bool,
     },
+}
+
+impl Call<'_> {
+    /// The first protocol that has this call.
+    #[must_use]
+    pub fn protocol(&self) -> u16 {
+        match self {
+            Self::Presence(_) | Self::Token { .. } | Self::Disconnect { .. } => 2,
+            _ => 1,
+        }
+    }
 }
 
 /// A call about who is online: in a channel, or on the whole site where `channel` is `None`.
@@ -344,4 +359,113 @@ pub struct Status {
     pub memory: u64,
     /// The head.
     pub position: Position,
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use crate::error::Limit;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Programs that run for weeks send the one and read the other. A change here needs a variant of its own instead.
+    #[test]
+    fn the_calls_and_answers_of_protocol_1_are_what_they_were() {
+        let position = Position { time: 1_700_000_000, tag: 7 };
+        let message = NewMessage {
+            payload: b"hi",
+            kind: Kind::Json,
+            event: Some("e"),
+            event_id: Some("i"),
+            ttl: Some(9),
+            store: false,
+            dedupe: Some("d"),
+        };
+        let options = ChannelOptions {
+            owner: Some("o".to_owned()),
+            ttl: Some(1),
+            max_messages: Some(3),
+            message_ttl: Some(2),
+            ..ChannelOptions::default()
+        };
+        let calls = [
+            ("00016102686901010165010169010900010164", Call::Publish { channel: "a", message }),
+            ("0101016101016f010101030102", Call::CreateChannel { name: Some("a"), options }),
+            ("020161010178", Call::DeleteChannel { channel: "a", message: Some(b"x") }),
+            ("030161", Call::ChannelInfo { channel: "a" }),
+            ("04", Call::Position),
+            ("05", Call::Status),
+            ("06", Call::Ping),
+            ("0701016102686901010165010169010900010164", Call::PublishMany { messages: vec![("a", message)] }),
+            ("080161", Call::ClearChannel { channel: "a" }),
+            ("0901610162ac02", Call::Channels { prefix: "a", after: "b", limit: 300 }),
+            ("0a016180e2cfaa0607ac02", Call::History { channel: "a", after: position, limit: 300 }),
+            ("0b02016101620180e2cfaa0607", Call::Subscribe { channels: vec!["a", "b"], after: Some(position) }),
+        ];
+        for (bytes, call) in calls {
+            assert_eq!((hex(&postcard::to_stdvec(&call).unwrap()), call.protocol()), (bytes.to_owned(), 1), "{call:?}");
+        }
+        let published = Published { id: 300, position, subscribers: 2 };
+        let info = ChannelInfo {
+            name: "a".to_owned(),
+            published: 300,
+            stored: 2,
+            subscribers: 1,
+            owner: Some("o".to_owned()),
+            ttl: Some(5),
+            position,
+        };
+        let stored = StoredMessage {
+            id: 300,
+            position,
+            kind: Kind::Json,
+            event: Some("e".to_owned()),
+            event_id: None,
+            payload: b"{}".to_vec(),
+        };
+        let status = Status {
+            version: "v".to_owned(),
+            pid: 300,
+            socket: "/s".to_owned(),
+            uptime: 1,
+            channels: 2,
+            subscribers: 3,
+            messages: 4,
+            memory: 5,
+            position,
+        };
+        let delivered = Delivery::Message { channel: "a".to_owned(), message: stored.clone() };
+        let deleted = Delivery::Deleted { channel: "a".to_owned(), text: b"x".to_vec(), position };
+        let outcomes: [(&str, Outcome); 21] = [
+            ("0000ac0280e2cfaa060702", Ok(Answer::Published(published))),
+            ("00010161", Ok(Answer::Name("a".to_owned()))),
+            ("000201", Ok(Answer::Deleted(true))),
+            ("0003010161ac02020101016f010580e2cfaa0607", Ok(Answer::Info(Some(info.clone())))),
+            ("000480e2cfaa0607", Ok(Answer::Position(position))),
+            ("00050176ac02022f73010203040580e2cfaa0607", Ok(Answer::Status(status))),
+            ("0006", Ok(Answer::Pong)),
+            ("000701ac0280e2cfaa060702", Ok(Answer::PublishedMany(vec![published]))),
+            ("0008ac02", Ok(Answer::Cleared(300))),
+            ("0009010161ac02020101016f010580e2cfaa0607", Ok(Answer::Channels(vec![info]))),
+            ("000a01ac0280e2cfaa06070101016500027b7d", Ok(Answer::History(vec![stored]))),
+            ("000b80e2cfaa0607", Ok(Answer::Subscribed(position))),
+            ("000c000161ac0280e2cfaa06070101016500027b7d", Ok(Answer::Delivered(delivered))),
+            ("000c0180e2cfaa0607", Ok(Answer::Delivered(Delivery::Gap(position)))),
+            ("000c020161017880e2cfaa0607", Ok(Answer::Delivered(deleted))),
+            ("01010178", Err(Error::InvalidArgument("x".to_owned()))),
+            ("0102ac0202", Err(Error::TooLarge { len: 300, limit: 2 })),
+            ("010303ac02", Err(Limit::Memory(300).into())),
+            ("01040161", Err(Error::ChannelNotFound("a".to_owned()))),
+            ("01050178", Err(Error::AccessDenied("x".to_owned()))),
+            ("01060178", Err(Error::HubUnavailable("x".to_owned()))),
+        ];
+        for (bytes, outcome) in outcomes {
+            assert_eq!(hex(&postcard::to_stdvec(&outcome).unwrap()), bytes, "{outcome:?}");
+        }
+        let lease = Hello::Lease { protocol: 1, build: "0".to_owned(), config_hash: 300 };
+        assert_eq!(hex(&postcard::to_stdvec(&lease).unwrap()), "01010130ac02");
+    }
 }

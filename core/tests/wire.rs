@@ -915,6 +915,70 @@ fn an_incompatible_hub_is_named() {
     });
 }
 
+#[test]
+fn a_client_of_the_previous_protocol_is_served_byte_for_byte() {
+    let directory = directory();
+    let socket = directory.path().join("hub.sock");
+    let hub = Recorder::start(&socket);
+    let (segment, memfd) = Segment::create(16 << 10).expect("memory");
+    let connection = connect(&socket);
+    // Attach, protocol 1; welcome, no refusal.
+    send(&connection, &[0, 1], &[memfd.as_fd()]);
+    let (welcome, bell) = receive(&connection);
+    assert_eq!(welcome, [1, 0]);
+    let bell = bell.expect("welcome");
+    let mut requests = Producer::new(segment.clone(), segment.requests()).expect("a new ring");
+    let mut replies = Consumer::new(segment.clone(), segment.replies()).expect("a new ring");
+    // Its call 5: publish to `a` the bytes `hi`, without event, id and ttl, to be stored, without key.
+    let call = [5, 0, 1, b'a', 2, b'h', b'i', 0, 0, 0, 0, 1, 0];
+    assert!(requests.push(&call, &mut 0).expect("a sound ring"));
+    push_core::shm::doorbell::ring(bell.as_fd());
+    // Call 5 went well, published: id 1, time 7, tag 1, no subscribers.
+    let mut reply = Vec::new();
+    wait_until("the reply", || {
+        if let Next::Message(bytes) = replies.next(1 << 20).expect("a sound ring") {
+            reply = bytes.to_vec();
+        }
+        !reply.is_empty()
+    });
+    assert_eq!(reply, [5, 0, 0, 1, 7, 1, 0]);
+    assert_eq!(hub.payloads(), ["hi"]);
+}
+
+#[test]
+fn a_hub_of_the_previous_protocol_serves_the_calls_that_it_knows() {
+    let directory = directory();
+    let socket = directory.path().join("hub.sock");
+    let listener = listener(&socket);
+    let next = || {
+        assert!(readable(listener.as_fd(), DEADLINE));
+        rustix::net::accept_with(&listener, SocketFlags::CLOEXEC).expect("a connection")
+    };
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            // It does not know the newer one, and says which it speaks.
+            let refused = next();
+            assert_eq!(receive(&refused).0, [0, 2]);
+            send(&refused, &[1, 1, 8, 2, 1], &[]);
+            let connection = next();
+            let (hello, memfd) = receive(&connection);
+            assert_eq!(hello, [0, 1]);
+            let attached = Segment::adopt(&memfd.expect("a segment")).expect("a sound segment");
+            let bell = push_core::shm::doorbell::bell().expect("an eventfd");
+            send(&connection, &[1, 0], &[bell.as_fd()]);
+            let mut requests = Consumer::new(attached.clone(), attached.requests()).expect("a new ring");
+            let mut replies = Producer::new(attached.clone(), attached.replies()).expect("a new ring");
+            wait_until("a call", || matches!(requests.next(1 << 20), Ok(Next::Message([1, 4]))));
+            assert!(replies.push(&[1, 0, 4, 7, 7], &mut 0).expect("a sound ring"));
+            push_core::shm::doorbell::nudge(connection.as_fd());
+            // Kept until the client is done.
+            assert!(readable(connection.as_fd(), DEADLINE));
+        });
+        let mut client = client(&socket);
+        assert_eq!(client.position(), Ok(Position { time: 7, tag: 7 }));
+    });
+}
+
 // ---- the path
 
 fn refusal(path: &Path) -> String {

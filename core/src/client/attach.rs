@@ -15,7 +15,7 @@ use rustix::net::{
 };
 
 use super::{Client, Deadline, Hub, Link, Options};
-use crate::call::{Hello, PROTOCOL, Welcome};
+use crate::call::{Hello, OLDEST, PROTOCOL, Welcome};
 use crate::error::Error;
 use crate::shm::doorbell::Line;
 use crate::shm::progress::Progress;
@@ -64,16 +64,26 @@ impl Client {
         Ok(self.link.insert(link))
     }
 
+    /// Asks for the newest protocol, then for that of a hub which is older.
     fn welcomed(&self, memfd: &OwnedFd, deadline: &mut Deadline) -> Result<Hub, Unwelcome> {
+        match self.welcomed_with(PROTOCOL, memfd, deadline) {
+            Err(Unwelcome::Error(Error::Incompatible { found, .. })) if (OLDEST..PROTOCOL).contains(&found) => {
+                self.welcomed_with(found, memfd, deadline)
+            }
+            welcomed => welcomed,
+        }
+    }
+
+    fn welcomed_with(&self, protocol: u16, memfd: &OwnedFd, deadline: &mut Deadline) -> Result<Hub, Unwelcome> {
         let hello = match self.subscribes {
-            true => Hello::Subscribe { protocol: PROTOCOL },
-            false => Hello::Attach { protocol: PROTOCOL },
+            true => Hello::Subscribe { protocol },
+            false => Hello::Attach { protocol },
         };
         #[cfg(feature = "hub")]
         if let Some(hub) = &self.embedded {
-            return welcomed(memfd, hub.connect()?, &hello, deadline);
+            return welcomed(memfd, hub.connect()?, (protocol, &hello), deadline);
         }
-        welcomed(memfd, connected(&self.options, deadline)?, &hello, deadline)
+        welcomed(memfd, connected(&self.options, deadline)?, (protocol, &hello), deadline)
     }
 }
 
@@ -106,7 +116,12 @@ impl From<Error> for Unwelcome {
 }
 
 /// Shows the segment to the hub and waits for its word.
-fn welcomed(memfd: &OwnedFd, socket: OwnedFd, hello: &Hello, deadline: &mut Deadline) -> Result<Hub, Unwelcome> {
+fn welcomed(
+    memfd: &OwnedFd,
+    socket: OwnedFd,
+    (protocol, hello): (u16, &Hello),
+    deadline: &mut Deadline,
+) -> Result<Hub, Unwelcome> {
     let until = deadline.at();
     let hello = postcard::to_stdvec(hello).expect("plain data into a Vec");
     let fds = [memfd.as_fd()];
@@ -133,7 +148,7 @@ fn welcomed(memfd: &OwnedFd, socket: OwnedFd, hello: &Hello, deadline: &mut Dead
         return Err(Unwelcome::Closed);
     }
     let welcome: Welcome = postcard::from_bytes(&answer[..received.bytes]).map_err(|_| super::nonsense())?;
-    if welcome.protocol != PROTOCOL {
+    if welcome.protocol != protocol {
         return Err(Error::Incompatible { found: welcome.protocol, expected: PROTOCOL }.into());
     }
     if let Some(refusal) = welcome.refusal {
@@ -143,7 +158,7 @@ fn welcomed(memfd: &OwnedFd, socket: OwnedFd, hello: &Hello, deadline: &mut Dead
         RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
         _ => None,
     });
-    Ok(Hub { line: Line::new(socket), bell: bell.ok_or_else(super::nonsense)? })
+    Ok(Hub { protocol, line: Line::new(socket), bell: bell.ok_or_else(super::nonsense)? })
 }
 
 /// A socket connected to the hub's, through the inherited descriptor if that leads to a hub.

@@ -89,6 +89,8 @@ struct Link {
 
 #[derive(Debug)]
 struct Hub {
+    /// What it and we speak.
+    protocol: u16,
     line: Line,
     bell: OwnedFd,
 }
@@ -205,8 +207,10 @@ impl Client {
                 self.check_pause()?;
             }
         }
-        let call = self.encode(0, &Call::Publish { channel, message: *message });
-        let sent = self.exchange(&call, &mut deadline, |link, call, deadline| {
+        let call = Call::Publish { channel, message: *message };
+        let needs = call.protocol();
+        let call = self.encode(0, &call);
+        let sent = self.exchange(needs, &call, &mut deadline, |link, call, deadline| {
             let sent = link.send(call, deadline)?;
             link.settle(&sent, deadline)
         });
@@ -408,8 +412,9 @@ impl Client {
     fn acknowledged(&mut self, call: &Call<'_>, timeout: Duration) -> Result<Answer, Error> {
         self.number += 1;
         let number = self.number;
+        let needs = call.protocol();
         let call = self.encode(number, call);
-        let answered = self.exchange(&call, &mut Deadline::after(timeout), |link, call, deadline| {
+        let answered = self.exchange(needs, &call, &mut Deadline::after(timeout), |link, call, deadline| {
             let sent = link.send(call, deadline)?;
             link.await_reply(number, &sent, deadline)
         });
@@ -484,13 +489,23 @@ impl Client {
     /// call, the next hub is asked, once.
     fn exchange<T>(
         &mut self,
+        needs: u16,
         call: &[u8],
         deadline: &mut Deadline,
         mut attempt: impl FnMut(&mut Link, &[u8], &mut Deadline) -> Result<T, Stop>,
     ) -> Result<T, Failure> {
         let mut again = true;
         loop {
-            let link = self.attached(deadline).map_err(Failure::Known)?;
+            let mut link = self.attached(deadline).map_err(Failure::Known)?;
+            if link.speaks() < needs {
+                // The hub may have been replaced since. What is left in the ring is carried out when its end is seen.
+                self.link = None;
+                link = self.attached(deadline).map_err(Failure::Known)?;
+                let found = link.speaks();
+                if found < needs {
+                    return Err(Failure::Known(Error::Incompatible { found, expected: needs }));
+                }
+            }
             let stop = match attempt(link, call, deadline) {
                 Ok(done) => return Ok(done),
                 Err(stop) => stop,
@@ -531,6 +546,11 @@ struct Sent {
 }
 
 impl Link {
+    /// The protocol of the hub that serves it.
+    fn speaks(&self) -> u16 {
+        self.hub.as_ref().map_or(0, |hub| hub.protocol)
+    }
+
     /// Puts the call into the ring and tells the hub.
     fn send(&mut self, call: &[u8], deadline: &mut Deadline) -> Result<Sent, Stop> {
         let start = self.requests.head();

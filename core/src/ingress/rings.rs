@@ -22,7 +22,7 @@ use tokio::io::unix::AsyncFd;
 use tracing::{debug, warn};
 
 use super::feed::Feed;
-use crate::call::{Answer, Call, Hello, MAX_BATCH, Outcome, PROTOCOL, Request, Welcome};
+use crate::call::{Answer, Call, Hello, MAX_BATCH, OLDEST, Outcome, PROTOCOL, Request, Welcome};
 use crate::channel::MAX_NAME;
 use crate::control::Kept;
 use crate::error::Error;
@@ -86,7 +86,7 @@ pub enum Rejected {
     #[error("its first datagram is no hello")]
     Undecodable,
     /// Another build.
-    #[error("it speaks protocol {0}, this hub speaks {PROTOCOL}")]
+    #[error("it speaks protocol {0}, this hub speaks {OLDEST} to {PROTOCOL}")]
     Protocol(u16),
     /// None, or too many.
     #[error("it sent {0} descriptors instead of one")]
@@ -127,7 +127,7 @@ pub async fn greet(socket: OwnedFd, keep: impl AsyncFnOnce(u64, [BorrowedFd<'_>;
                 if kept {
                     keep(calls.client, [memfd.as_fd(), bell.as_fd(), socket.as_fd()]).await;
                 }
-                let welcome = Welcome { protocol: PROTOCOL, refusal: None };
+                let welcome = Welcome { protocol, refusal: None };
                 send_welcome(socket.as_fd(), &welcome, Some(bell.as_fd()))?;
                 let peer = peer(socket.as_fd())?;
                 Ok(Greeting::Attach(Box::new(Attachment { calls, bell, socket: socket.into_inner(), peer })))
@@ -169,7 +169,7 @@ async fn first_datagram(socket: &AsyncFd<OwnedFd>) -> Result<(Vec<u8>, Vec<Owned
 }
 
 fn attach(protocol: u16, descriptors: Vec<OwnedFd>) -> Result<(OwnedFd, Calls), Rejected> {
-    if protocol != PROTOCOL {
+    if !(OLDEST..=PROTOCOL).contains(&protocol) {
         return Err(Rejected::Protocol(protocol));
     }
     let [memfd] = <[OwnedFd; 1]>::try_from(descriptors).map_err(|all| Rejected::Descriptors(all.len()))?;
