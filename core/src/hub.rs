@@ -4,9 +4,9 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
@@ -19,12 +19,13 @@ use crate::access::Access;
 use crate::channel::{ChannelName, MAX_NAME};
 use crate::config::Config;
 use crate::control::{Control, Kept};
-use crate::http_thread::{From, HttpThread, Inbox};
+use crate::http_thread::{From, HttpThread, Inbox, Leave, Order};
 use crate::ingress::answer;
 use crate::ingress::rings::Attachment;
 use crate::journal;
 use crate::keeper::StartError;
 use crate::message::Position;
+use crate::passing;
 use crate::presence;
 use crate::process;
 use crate::readiness;
@@ -38,6 +39,10 @@ const WORTH_TRIMMING: usize = 1 << 20;
 const RESERVE: u64 = 64;
 /// How long an acceptor rests when the process has no descriptor left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
+/// How long a thread may take for a step on the way out.
+const STEP: Duration = Duration::from_secs(2);
+/// At the next hub subscribers come back at this pace, whatever the number of threads: ten thousand a second.
+const PACE: Duration = Duration::from_micros(100);
 
 /// The sockets a hub serves: bound, listening and non-blocking.
 #[derive(Debug)]
@@ -140,9 +145,9 @@ impl Hub {
                     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
                     LocalSet::new().block_on(&runtime, async {
                         if let Some((sockets, inboxes, stop)) = acceptor {
-                            accept_all(sockets, inboxes, stop)?;
-                            tokio::task::spawn_local(sweep(engine.clone()));
-                            tokio::task::spawn_local(keep_presence(engine.clone()));
+                            accept_all(sockets, inboxes, stop.clone())?;
+                            tokio::task::spawn_local(sweep(engine.clone(), stop.clone()));
+                            tokio::task::spawn_local(keep_presence(engine.clone(), stop));
                         }
                         HttpThread::new(id as u8, engine, config, inbox, control)?.run().await
                     })
@@ -194,20 +199,90 @@ impl Hub {
         self.inboxes[socket.as_raw_fd() as usize % self.inboxes.len()].deal(socket, From::Client);
     }
 
+    /// The first half of leaving for another hub: accepts and serves nothing more, carries out no call, puts out what is owed,
+    /// and lets go of the journal. Who waits goes on waiting. What it leaves undone, the next hub finds: calls in their rings,
+    /// connections in the backlog or by way of [`leave`](Self::leave). Gives the head, up to which everybody is complete.
+    ///
+    /// # Errors
+    /// A thread does not get there, or the system has no memory left: end this process, then the journal is free as well.
+    pub fn halt(&mut self) -> io::Result<Position> {
+        self.accepting.send_replace(false);
+        self.step(Order::Halt)?;
+        self.step(Order::Settle)?;
+        self.engine.retire()
+    }
+
+    /// Has all threads take the step.
+    fn step(&self, order: impl Fn(Sender<()>) -> Order) -> io::Result<()> {
+        let (done, all_done) = channel();
+        self.inboxes.iter().for_each(|inbox| inbox.order(order(done.clone())));
+        let deadline = Instant::now() + STEP;
+        for _ in &self.inboxes {
+            let left = deadline.saturating_duration_since(Instant::now());
+            all_done.recv_timeout(left).map_err(|error: RecvTimeoutError| io::Error::other(error))?;
+        }
+        Ok(())
+    }
+
+    /// The second half, when the next hub serves: connections between two requests go to it by way of `line`, everyone who
+    /// waits is answered with the position `head`, one after the other. Ends within `drain_timeout`.
+    pub fn leave(self, head: Position, line: OwnedFd) {
+        let deadline = Instant::now() + self.config.drain_timeout;
+        let (passed, connections) = channel();
+        let sender = std::thread::Builder::new()
+            .name("push-passing".to_owned())
+            .spawn(move || passing::send_all(&line, &connections));
+        // Without that thread the connections close.
+        let sender = sender.inspect_err(|error| tracing::warn!(%error, "connections are not passed on")).ok();
+        let (each, within) = (PACE * self.inboxes.len() as u32, self.config.drain_timeout / 2);
+        for inbox in &self.inboxes {
+            inbox.order(Order::Leave(Leave { head, each, within, passed: passed.clone() }));
+        }
+        drop(passed);
+        if self.wait_for_threads(deadline)
+            && let Some(sender) = sender
+        {
+            let _ = sender.join();
+        }
+    }
+
+    /// Serves connections that the hub before this one passes on, until it is done with that. Has a thread of its own.
+    ///
+    /// # Errors
+    /// The system refuses a thread.
+    pub fn receive_connections(&self, line: OwnedFd) -> io::Result<()> {
+        let inboxes = self.inboxes.clone();
+        let receive = move || {
+            let mut next = inboxes.iter().cycle();
+            passing::receive_all(&line, |passed| {
+                let from = if passed.public { From::Public } else { From::Admin };
+                next.next().expect("there is a thread").deal_read(passed.socket, from, passed.unread);
+            });
+        };
+        std::thread::Builder::new().name("push-passing".to_owned()).spawn(receive).map(drop)
+    }
+
     /// Accepts no more, answers everyone who waits with a position, and ends within `drain_timeout`. Returns the head.
     pub fn drain(self) -> Position {
-        let deadline = std::time::Instant::now() + self.config.drain_timeout;
+        let deadline = Instant::now() + self.config.drain_timeout;
         self.accepting.send_replace(false);
         self.inboxes.iter().for_each(|inbox| inbox.drain());
+        let engine = self.engine.clone();
+        self.wait_for_threads(deadline);
+        engine.head()
+    }
+
+    /// False when some have not ended by then.
+    fn wait_for_threads(self, deadline: Instant) -> bool {
         let over = self.inboxes.iter().all(|_| {
-            let left = deadline.saturating_duration_since(std::time::Instant::now());
+            let left = deadline.saturating_duration_since(Instant::now());
             matches!(self.ended.recv_timeout(left), Ok(Ok(())))
         });
         if over {
             // They have said their last word. A panic was reported when it happened.
             self.threads.into_iter().for_each(|thread| drop(thread.join()));
         }
-        self.engine.head()
+        over
     }
 }
 
@@ -292,11 +367,12 @@ async fn accept(
     let mut refused = 0;
     loop {
         let mut guard = tokio::select! {
+            biased;
+            _ = stop.changed() => return,
             ready = listener.readable() => match ready {
                 Ok(guard) => guard,
                 Err(error) => return tracing::error!(%error, "a listener failed"),
             },
-            _ = stop.changed() => return,
         };
         match accept_with(listener.get_ref(), SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
             // The kernel gives the lowest free number, so this one says how many are in use.
@@ -321,8 +397,8 @@ async fn accept(
 }
 
 /// Sees to it that those leave whose grace is over, and that feeds say what they have collected.
-async fn keep_presence(engine: Arc<Sequencer>) {
-    loop {
+async fn keep_presence(engine: Arc<Sequencer>, mut stop: watch::Receiver<bool>) {
+    while *stop.borrow() {
         match engine.expire_presence() {
             // Others want the engine, and this thread, meanwhile.
             Some(Duration::ZERO) => yield_now().await,
@@ -330,18 +406,27 @@ async fn keep_presence(engine: Arc<Sequencer>) {
                 tokio::select! {
                     () = tokio::time::sleep(time) => {}
                     () = engine.stirred() => {}
+                    _ = stop.changed() => return,
                 }
             }
-            None => engine.stirred().await,
+            None => {
+                tokio::select! {
+                    () = engine.stirred() => {}
+                    _ = stop.changed() => return,
+                }
+            }
         }
     }
 }
 
-async fn sweep(engine: Arc<Sequencer>) {
+async fn sweep(engine: Arc<Sequencer>, mut stop: watch::Receiver<bool>) {
     loop {
-        tokio::time::sleep(SWEEP).await;
+        tokio::select! {
+            () = tokio::time::sleep(SWEEP) => {}
+            _ = stop.changed() => return,
+        }
         let mut freed = 0;
-        loop {
+        while *stop.borrow() {
             let (bytes, more) = engine.expire();
             freed += bytes;
             if !more {

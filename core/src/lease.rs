@@ -108,12 +108,21 @@ pub(crate) const WITH: usize = 250;
 
 /// Sends one datagram with descriptors; never waits.
 pub(crate) fn send(to: BorrowedFd<'_>, bytes: &[u8], with: &[BorrowedFd<'_>]) -> io::Result<()> {
+    send_with(to, bytes, with, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+}
+
+/// The same, waiting for room where the socket is one that waits.
+#[cfg(feature = "hub")]
+pub(crate) fn send_patiently(to: BorrowedFd<'_>, bytes: &[u8], with: &[BorrowedFd<'_>]) -> io::Result<()> {
+    send_with(to, bytes, with, SendFlags::NOSIGNAL)
+}
+
+fn send_with(to: BorrowedFd<'_>, bytes: &[u8], with: &[BorrowedFd<'_>], flags: SendFlags) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(WITH))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !with.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(with)) {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     rustix::io::retry_on_intr(|| rustix::net::sendmsg(to, &[IoSlice::new(bytes)], &mut ancillary, flags))?;
     Ok(())
 }
@@ -123,10 +132,16 @@ const LONGEST: usize = 4096;
 
 /// Takes one datagram and the descriptors that came with it; never waits. Nothing at all is the end of the conversation.
 pub(crate) fn receive(from: BorrowedFd<'_>) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
-    let mut bytes = vec![0; LONGEST];
+    receive_up_to(from, LONGEST, false)
+}
+
+/// The same for one of up to `longest` bytes, waiting for it if `waits` and the socket does.
+pub(crate) fn receive_up_to(from: BorrowedFd<'_>, longest: usize, waits: bool) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+    let mut bytes = vec![0; longest];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(WITH))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    let waiting = if waits { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
+    let flags = waiting | RecvFlags::CMSG_CLOEXEC;
     let mut take = || {
         rustix::io::retry_on_intr(|| {
             rustix::net::recvmsg(from, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, flags)

@@ -40,6 +40,8 @@ mod transport;
 #[cfg(feature = "hub")]
 mod http_thread;
 #[cfg(feature = "hub")]
+mod passing;
+#[cfg(feature = "hub")]
 mod metrics;
 #[cfg(feature = "hub")]
 pub mod hub;

@@ -34,7 +34,7 @@ use crate::control::Control;
 use crate::error::{Error, Limit};
 use crate::fanout::{Dismissal, Mailbox};
 use crate::ingress::rings::Origin;
-use crate::journal::{Region, Word};
+use crate::journal::{self, Region, Word};
 use crate::log::{Address, Log, Record};
 use crate::message::{Kind, Message, NewMessage, Position, Published};
 use crate::metrics::Counters;
@@ -531,8 +531,21 @@ impl Sequencer {
         state.limits = limits;
     }
 
+    /// Lets go of the journal: another hub goes on with it. Whoever enters after that ends this hub, which has nothing to
+    /// lose any more. Gives the head.
+    pub(crate) fn retire(&self) -> io::Result<Position> {
+        let mut state = self.enter();
+        let head = state.head;
+        let nothing = journal::create(0)?;
+        *state = State::restore(state.limits.clone(), self.mailboxes.len(), head, 0, nothing)?;
+        state.retired = true;
+        Ok(head)
+    }
+
     fn enter(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("a panic inside the critical section ends the hub")
+        let state = self.state.lock().expect("a panic inside the critical section ends the hub");
+        assert!(!state.retired, "the engine was handed over to another hub");
+        state
     }
 
     /// Enters for what may move the head, and wakes whom that concerns.
@@ -653,6 +666,8 @@ struct State {
     evicted: u64,
     /// What the hub before this one did last for a client, if that can have been its end.
     last: Option<Last>,
+    /// The journal is another hub's.
+    retired: bool,
 }
 
 /// A message that a hub stored, and may not have noted in its client's progress.

@@ -16,7 +16,7 @@ use push_core::call::{Answer, Call, Hello, Outcome, PROTOCOL, Welcome};
 use push_core::client::{Client, Options};
 use push_core::error::Error;
 use push_core::ingress::feed::Feed;
-use push_core::ingress::rings::{self, Greeting};
+use push_core::ingress::rings::{self, Greeting, Halt};
 use push_core::message::{NewMessage, Position, Published};
 use push_core::shm::ring::{Consumer, Next, Producer};
 use push_core::shm::segment::Segment;
@@ -151,11 +151,11 @@ impl Drop for Recorder {
 }
 
 async fn record(socket: OwnedFd, state: Arc<State>, slowness: Duration) {
-    match rings::greet(socket, async |_, _| {}).await {
+    match rings::greet(socket, async |_, _| true).await {
         Ok(Greeting::Attach(client)) => {
             state.attached.fetch_add(1, SeqCst);
             let pid = client.peer().pid;
-            client.serve(LIMIT, |_, call| apply(pid, &state, slowness, call), &Feed::default()).await;
+            client.serve(LIMIT, |_, call| apply(pid, &state, slowness, call), &Feed::default(), &Halt::default()).await;
             state.ended.fetch_add(1, SeqCst);
         }
         Ok(other) => panic!("nobody asks for {other:?}"),

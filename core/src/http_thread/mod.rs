@@ -4,6 +4,7 @@
 //! connection that has some. So nobody is held up by a client that sends requests faster than they are served. Only requests that hyper has to read, and the clients of the wire, are tasks of
 //! their own.
 
+mod leaving;
 mod streams;
 
 use std::cell::RefCell;
@@ -31,7 +32,7 @@ use crate::control::Control;
 use crate::fanout::{Dismissal, Key, Mailbox, Places, Seating};
 use crate::identity::Grant;
 use crate::ingress::feed::{Feed, Feeds};
-use crate::ingress::rings::{self, Attachment, Carried, Greeting, Origin};
+use crate::ingress::rings::{self, Attachment, Carried, Greeting, Halt, Origin};
 use crate::ingress::{Disconnect, answer, disconnect};
 use crate::message::Position;
 use crate::metrics::Counters;
@@ -46,6 +47,9 @@ use crate::transport::reply::{Framing, Reply};
 use crate::transport::request::{MAX_HEAD, MAX_HEADERS, Parsed, Request, parse};
 use crate::transport::stream::Frames;
 use crate::transport::{Farewell, Form, Outcome, serve, websocket};
+
+use leaving::Exit;
+pub(crate) use leaving::{Leave, Order};
 
 /// Readiness taken from the kernel in one go.
 const EVENTS: usize = 256;
@@ -68,12 +72,14 @@ pub(crate) enum From {
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     pub(crate) mailbox: Arc<Mailbox>,
-    /// Accepted sockets.
-    accepted: Mutex<Vec<(OwnedFd, From)>>,
+    /// Accepted sockets, and what was read from them elsewhere.
+    accepted: Mutex<Vec<(OwnedFd, From, Bytes)>>,
     /// A configuration to go on with.
     config: Mutex<Option<Arc<Config>>>,
     /// Clients of the hub before this one.
     attached: Mutex<Vec<Attachment>>,
+    /// Of a hub that is followed by another.
+    order: Mutex<Option<Order>>,
     draining: AtomicBool,
 }
 
@@ -84,7 +90,18 @@ impl Inbox {
     }
 
     pub(crate) fn deal(&self, socket: OwnedFd, from: From) {
-        self.accepted.lock().expect("pushing to a list does not panic").push((socket, from));
+        self.deal_read(socket, from, Bytes::new());
+    }
+
+    /// The same for a connection of which another hub has read something.
+    pub(crate) fn deal_read(&self, socket: OwnedFd, from: From, unread: Bytes) {
+        self.accepted.lock().expect("pushing to a list does not panic").push((socket, from, unread));
+        self.mailbox.wake();
+    }
+
+    /// Has the thread take a step on the way out.
+    pub(crate) fn order(&self, order: Order) {
+        *self.order.lock().expect("storing a value does not panic") = Some(order);
         self.mailbox.wake();
     }
 
@@ -128,6 +145,7 @@ pub(crate) struct HttpThread {
     owed: bool,
     buffer: Box<[u8]>,
     draining: bool,
+    exit: Exit,
 }
 
 impl HttpThread {
@@ -156,6 +174,7 @@ impl HttpThread {
             owed: false,
             buffer: vec![0; MAX_HEAD].into(),
             draining: false,
+            exit: Exit::default(),
         })
     }
 
@@ -168,13 +187,13 @@ impl HttpThread {
         let mut alarm = pin!(tokio::time::sleep(Duration::ZERO));
         let mut turn = 0u32;
         loop {
-            let next = self.deadlines.next();
+            let next = self.deadlines.next().into_iter().chain(self.exit.next()).min();
             if let Some(next) = next
                 && alarm.deadline().into_std() != next
             {
                 alarm.as_mut().reset(next.into());
             }
-            let more = self.owed || !self.ready.is_empty();
+            let more = !self.exit.halted() && (self.owed || !self.ready.is_empty());
             turn = turn.wrapping_add(1);
             // The tasks of this thread have their turn, also while there is always something to collect.
             if more || turn.is_multiple_of(TURNS) {
@@ -204,6 +223,12 @@ impl HttpThread {
     /// Handles what others brought, and a request of each connection that is ready.
     fn work(&mut self) {
         let woken = self.inbox.mailbox.answered();
+        if self.exit.begun() || woken {
+            self.follow_orders();
+        }
+        if self.exit.halted() {
+            return;
+        }
         if woken {
             if let Some(control) = &self.control {
                 control.thread_lives(self.id);
@@ -234,6 +259,17 @@ impl HttpThread {
         }
     }
 
+    fn serving(&self) -> Serving {
+        Serving {
+            engine: self.engine.clone(),
+            config: self.config.clone(),
+            control: self.control.clone(),
+            inbox: self.inbox.clone(),
+            feeds: self.feeds.clone(),
+            halt: self.exit.halt.clone(),
+        }
+    }
+
     /// The connection gets a turn to have a request served.
     fn queue(&mut self, key: Key) {
         if let Some(connection) = self.connections.get(key).filter(|connection| !connection.queued) {
@@ -244,18 +280,18 @@ impl HttpThread {
 
     fn adopt(&mut self) {
         for client in std::mem::take(&mut *self.inbox.attached.lock().expect("pushing to a list does not panic")) {
-            let (engine, config, control) = (self.engine.clone(), self.config.clone(), self.control.clone());
-            let feeds = self.feeds.clone();
-            tokio::task::spawn_local(serve_attached(client, engine, config, control, self.inbox.clone(), feeds));
+            tokio::task::spawn_local(serve_attached(client, self.serving()));
         }
         let accepted = std::mem::take(&mut *self.inbox.accepted.lock().expect("pushing to a list does not panic"));
-        for (socket, from) in accepted {
+        for (socket, from, unread) in accepted {
             if from == From::Client {
-                let (engine, config, control) = (self.engine.clone(), self.config.clone(), self.control.clone());
-                let feeds = self.feeds.clone();
-                tokio::task::spawn_local(serve_client(socket, engine, config, control, self.inbox.clone(), feeds));
+                tokio::task::spawn_local(serve_client(socket, self.serving()));
             } else if let Ok(key) = self.connections.insert(socket, from == From::Public) {
                 self.set_deadline(key, Some(self.config.header_timeout));
+                if let Some(connection) = self.connections.get(key).filter(|_| !unread.is_empty()) {
+                    connection.unread = unread;
+                    self.queue(key);
+                }
                 if self.draining {
                     self.last_turn(key);
                 }
@@ -356,7 +392,7 @@ impl HttpThread {
     }
 
     fn frame(&self, framing: Framing) -> Framing {
-        Framing { keep_alive: framing.keep_alive && !self.draining, ..framing }
+        Framing { keep_alive: framing.keep_alive && (!self.draining || self.exit.passes_on()), ..framing }
     }
 
     fn settle(&mut self, key: Key, framing: Framing, outcome: Outcome) {
@@ -541,6 +577,10 @@ impl HttpThread {
     fn leave(&mut self, waiting: &Waiting) -> Option<Position> {
         self.stand_up(&waiting.places);
         self.counters().left(waiting.form.mode);
+        if self.exit.halted() {
+            // The seats were those of an engine that is gone.
+            return self.exit.head();
+        }
         self.engine.unseat(self.id, [(waiting.guest(), waiting.seats())])
     }
 
@@ -566,7 +606,7 @@ impl HttpThread {
         match progress {
             Progress::Over => self.close(key),
             // The answer was begun when nobody knew that it is the last.
-            Progress::Ready if self.draining => self.linger(key),
+            Progress::Ready if self.draining => self.pass_on(key),
             Progress::Ready => {
                 if connection.readable || connection.hung_up || !connection.unread.is_empty() {
                     self.queue(key);
@@ -738,35 +778,45 @@ fn refusal_frame(refusal: &Reply) -> Vec<u8> {
     frame
 }
 
-/// Serves who attached, or lets a PHP master lease the hub.
-async fn serve_client(
-    socket: OwnedFd,
+/// What the tasks of clients share with their thread.
+struct Serving {
     engine: Arc<Sequencer>,
     config: Arc<Config>,
     control: Option<Arc<Control>>,
     inbox: Arc<Inbox>,
     feeds: Rc<Feeds>,
-) {
+    halt: Rc<Halt>,
+}
+
+/// Serves who attached, or lets a PHP master lease the hub.
+async fn serve_client(socket: OwnedFd, serving: Serving) {
     let mut held = None;
     let keep = async |client, kept: [BorrowedFd<'_>; 3]| {
         held = Some(client);
-        if let Some(control) = &control
-            && let Err(error) = control.keep(client, kept).await
-        {
+        let Some(control) = &serving.control else { return false };
+        let done = control.keep(client, kept).await;
+        done.inspect_err(|error| {
             tracing::warn!(%error, "the keeper does not hold a client; its calls end with this hub");
-        }
+        })
+        .is_ok()
     };
-    match rings::greet(socket, keep).await {
-        Ok(Greeting::Attach(client)) => serve_attached(*client, engine, config, control, inbox, feeds).await,
+    let greeting = tokio::select! {
+        biased;
+        // Its connection closes, and it tries again: the next hub has the listener.
+        () = serving.halt.halted() => return,
+        greeting = rings::greet(socket, keep) => greeting,
+    };
+    match greeting {
+        Ok(Greeting::Attach(client)) => serve_attached(*client, serving).await,
         Ok(Greeting::Lease { socket, protocol, build, config_hash }) => {
-            let Some(control) = control else { return };
+            let Some(control) = serving.control else { return };
             if let Err(error) = control.grant(socket.as_fd(), (protocol, &build, config_hash)) {
                 tracing::warn!(%error, "a lease was not granted");
             }
         }
         Err(rejected) => {
             tracing::warn!("a connection to the attach socket was rejected: {rejected}");
-            if let (Some(control), Some(client)) = (control, held) {
+            if let (Some(control), Some(client)) = (serving.control, held) {
                 forget(&control, client).await;
             }
         }
@@ -779,15 +829,9 @@ async fn forget(control: &Control, client: u64) {
     }
 }
 
-/// Serves a client until it is gone, and lets the keeper know.
-async fn serve_attached(
-    client: Attachment,
-    engine: Arc<Sequencer>,
-    config: Arc<Config>,
-    control: Option<Arc<Control>>,
-    inbox: Arc<Inbox>,
-    feeds: Rc<Feeds>,
-) {
+/// Serves a client until it is gone, and lets the keeper know; or until the hub halts.
+async fn serve_attached(client: Attachment, serving: Serving) {
+    let Serving { engine, config, control, inbox, feeds, halt } = serving;
     let counters = &inbox.mailbox.counters;
     counters.attached();
     let (number, longest) = (client.client(), config.max_channel_id_length);
@@ -807,7 +851,11 @@ async fn serve_attached(
         }
         call => answer(&engine, longest, Some(origin), call).into(),
     };
-    client.serve(config.max_message_size, engine, &feed).await;
+    client.serve(config.max_message_size, engine, &feed, &halt).await;
+    if halt.is_set() {
+        // The next hub has it; the engine, which had its seats, is gone.
+        return;
+    }
     feeds.leave(&feed);
     counters.detached();
     if let Some(control) = control {

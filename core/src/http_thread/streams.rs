@@ -201,7 +201,7 @@ impl HttpThread {
             return self.close(key);
         }
         // What it is owed is not put out yet, so that only its own position is sure.
-        let complete = if stream.behind { None } else { self.engine.complete_to(self.id) };
+        let complete = if stream.behind || self.exit.halted() { None } else { self.engine.complete_to(self.id) };
         let config = self.config.clone();
         let Some((stream, _)) = self.stream(key) else { return };
         let renderer = Renderer::new(&config, &stream.waiting.form, stream.waiting.framing.http10);
@@ -222,9 +222,12 @@ impl HttpThread {
     pub(super) fn end_stream(&mut self, key: Key, farewell: Option<Farewell<'_>>) {
         let config = self.config.clone();
         let Some((stream, _)) = self.stream(key) else { return };
-        let (framing, from) = (stream.waiting.framing, stream.waiting.from);
+        let (framing, from, behind) = (stream.waiting.framing, stream.waiting.from, stream.behind);
         let renderer = Renderer::new(&config, &stream.waiting.form, framing.http10);
         let mut out = Vec::new();
+        if let Some(head) = self.exit.head().filter(|_| !behind) {
+            renderer.place(&mut out, head);
+        }
         renderer.end(&mut out, farewell.map(|farewell| (farewell, from)));
         let keep_alive = renderer.frames() == Frames::Chunks && self.frame(framing).keep_alive;
         self.finish(key, out.into(), keep_alive);

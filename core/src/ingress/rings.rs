@@ -4,6 +4,7 @@
 //! requests, and it leaves the thread to others after a bounded number of frames. What the client writes is input from a
 //! stranger; a client that writes nonsense is dropped, and the log says so.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -19,6 +20,7 @@ use rustix::net::{
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
 use tracing::{debug, warn};
 
 use super::feed::Feed;
@@ -110,8 +112,11 @@ impl From<Errno> for Rejected {
 /// # Errors
 /// [`Rejected`]; the connection is closed.
 /// `keep` sees to it that a hub after this one can [`Attachment::take_over`]: it is given a number that no other client of
-/// this machine has, and the descriptors. The client is told nothing before that is done.
-pub async fn greet(socket: OwnedFd, keep: impl AsyncFnOnce(u64, [BorrowedFd<'_>; 3])) -> Result<Greeting, Rejected> {
+/// this machine has, and the descriptors, and says whether that is done. The client is told nothing before.
+pub async fn greet(
+    socket: OwnedFd,
+    keep: impl AsyncFnOnce(u64, [BorrowedFd<'_>; 3]) -> bool,
+) -> Result<Greeting, Rejected> {
     let socket = watch(socket, Interest::READABLE)?;
     let first = tokio::time::timeout(HELLO, first_datagram(&socket));
     let (hello, descriptors) = first.await.map_err(|_| Rejected::Silent)??;
@@ -124,13 +129,11 @@ pub async fn greet(socket: OwnedFd, keep: impl AsyncFnOnce(u64, [BorrowedFd<'_>;
         Hello::Attach { protocol } | Hello::Subscribe { protocol } => match attach(protocol, descriptors) {
             Ok((memfd, calls)) => {
                 let bell = doorbell::bell()?;
-                if kept {
-                    keep(calls.client, [memfd.as_fd(), bell.as_fd(), socket.as_fd()]).await;
-                }
+                let kept = kept && keep(calls.client, [memfd.as_fd(), bell.as_fd(), socket.as_fd()]).await;
                 let welcome = Welcome { protocol, refusal: None };
                 send_welcome(socket.as_fd(), &welcome, Some(bell.as_fd()))?;
                 let peer = peer(socket.as_fd())?;
-                Ok(Greeting::Attach(Box::new(Attachment { calls, bell, socket: socket.into_inner(), peer })))
+                Ok(Greeting::Attach(Box::new(Attachment { calls, kept, bell, socket: socket.into_inner(), peer })))
             }
             Err(rejected) => {
                 let refusal = Some(match rejected {
@@ -200,6 +203,8 @@ fn peer(socket: BorrowedFd<'_>) -> io::Result<Peer> {
 pub struct Attachment {
     // The rings before the socket: a client that sees the socket closed may take its segment to the next hub.
     calls: Calls,
+    /// The next hub will have it.
+    kept: bool,
     bell: OwnedFd,
     socket: OwnedFd,
     peer: Peer,
@@ -215,6 +220,32 @@ struct Calls {
     reply: Reply,
     /// Calls that were refused without the client's asking for an answer.
     refused: u64,
+}
+
+/// Tells the tasks of clients that this hub carries out nothing more. Of one thread.
+#[derive(Debug, Default)]
+pub struct Halt {
+    set: Cell<bool>,
+    told: Notify,
+}
+
+impl Halt {
+    /// From here on.
+    pub(crate) fn set(&self) {
+        self.set.set(true);
+        self.told.notify_waiters();
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.set.get()
+    }
+
+    pub(crate) async fn halted(&self) {
+        let told = self.told.notified();
+        if !self.is_set() {
+            told.await;
+        }
+    }
 }
 
 /// Who makes a call, for an engine that carries out each once, also when the hub is killed meanwhile.
@@ -287,7 +318,7 @@ impl Attachment {
     pub fn take_over(kept: Kept) -> Result<Self, Rejected> {
         let Kept { segment, bell, socket } = kept;
         let peer = peer(socket.as_fd())?;
-        Ok(Self { calls: Calls::of(&segment)?, bell, socket, peer })
+        Ok(Self { calls: Calls::of(&segment)?, kept: true, bell, socket, peer })
     }
 
     /// Who it is.
@@ -331,19 +362,26 @@ impl Attachment {
     }
 
     /// Carries its calls to `engine` until it is gone or misbehaves. Publications above `max_message_size` bytes are refused
-    /// here, those above [`MAX_BATCH`] without being kept. What `feed` has goes to the client as it has room.
+    /// here, those above [`MAX_BATCH`] without being kept. What `feed` has goes to the client as it has room. At a `halt` the
+    /// rings are left as they are, and so is the connection, if the next hub goes on with it.
     pub async fn serve<R: Into<Carried>>(
         self,
         max_message_size: u64,
         mut engine: impl FnMut(Origin<'_>, Call<'_>) -> R,
         feed: &Feed,
+        halt: &Halt,
     ) {
-        let Self { calls, bell, socket, peer } = self;
+        let Self { calls, kept, bell, socket, peer } = self;
         let Peer { pid, uid } = peer;
         debug!(pid, uid, "client attached");
         let lines = (|| Ok((watch(bell, Interest::READABLE)?, watch(socket, Interest::READABLE)?)))();
         let served = match lines {
-            Ok((bell, socket)) => Served { calls, bell, socket, peer }.work(max_message_size, &mut engine, feed).await,
+            Ok((bell, socket)) => {
+                let mut served = Served { calls, bell, socket, peer, left: false };
+                let done = served.work(max_message_size, &mut engine, feed, halt).await;
+                served.left = kept && halt.is_set();
+                done
+            }
             Err(error) => Err(Misuse::Unwatched(error)),
         };
         match served {
@@ -507,10 +545,15 @@ struct Served {
     bell: AsyncFd<OwnedFd>,
     socket: AsyncFd<OwnedFd>,
     peer: Peer,
+    /// Another hub goes on with it.
+    left: bool,
 }
 
 impl Drop for Served {
     fn drop(&mut self) {
+        if self.left {
+            return;
+        }
         // A client in this process may have been forked: the child's duplicates would keep the line open.
         let _ = net::shutdown(&self.socket, Shutdown::Both);
     }
@@ -522,11 +565,21 @@ impl Served {
         limit: u64,
         engine: &mut impl FnMut(Origin<'_>, Call<'_>) -> R,
         feed: &Feed,
+        halt: &Halt,
     ) -> Result<(), Misuse> {
         loop {
+            if halt.is_set() {
+                return Ok(());
+            }
             let called = match self.calls.batch(self.socket.as_fd(), limit, self.peer, engine)? {
                 Progressed::Waiting(number, later) => {
-                    self.calls.answer(self.socket.as_fd(), number, later.await)?;
+                    let outcome = tokio::select! {
+                        biased;
+                        // The call stays in the ring.
+                        () = halt.halted() => continue,
+                        outcome = later => outcome,
+                    };
+                    self.calls.answer(self.socket.as_fd(), number, outcome)?;
                     Progressed::More
                 }
                 called => called,
@@ -539,10 +592,15 @@ impl Served {
             if matches!(called, Progressed::Idle) && !self.calls.requests.want_data()? {
                 continue;
             }
-            match self.hear(feed).await {
+            let heard = tokio::select! {
+                biased;
+                () = halt.halted() => continue,
+                heard = self.hear(feed) => heard,
+            };
+            match heard {
                 Heard::Bell => {}
                 Heard::Datagram => return Err(Misuse::Datagram),
-                Heard::Gone => return self.rest(limit, engine).await,
+                Heard::Gone => return self.rest(limit, engine, halt).await,
             }
         }
     }
@@ -552,9 +610,13 @@ impl Served {
         &mut self,
         limit: u64,
         engine: &mut impl FnMut(Origin<'_>, Call<'_>) -> R,
+        halt: &Halt,
     ) -> Result<(), Misuse> {
         // Somebody else may hold the memfd and go on writing: more than the ring held is not the client's.
         for _ in 0..self.calls.most_batches() {
+            if halt.is_set() {
+                break;
+            }
             if std::mem::take(&mut self.calls.reply.pending) {
                 self.calls.requests.release();
             }

@@ -137,6 +137,7 @@ impl State {
             subscribers: 0,
             stored: 0,
             last: None,
+            retired: false,
             journal,
             limits,
         };

@@ -132,6 +132,13 @@ impl<'a> Renderer<'a> {
         }
     }
 
+    /// From where a subscriber that is about to lose its stream comes back, in the layout that has a word for it.
+    pub(crate) fn place(&self, out: &mut Vec<u8>, complete: Position) {
+        if self.layout == Layout::Events {
+            self.frame(out, format!("id: {complete}\n\n").as_bytes());
+        }
+    }
+
     /// The end of the stream, with what its subscriber is told and how far it is complete.
     pub(crate) fn end(&self, out: &mut Vec<u8>, farewell: Option<(Farewell<'_>, Position)>) {
         let mut text = Vec::new();
