@@ -39,6 +39,13 @@ pub enum Hello {
         /// [`PROTOCOL`] of the client.
         protocol: u16,
     },
+    /// A keeper that a PHP master started asks for the place of this hub's; it talks to that from then on.
+    Handover {
+        /// [`PROTOCOL`] of the new build.
+        protocol: u16,
+        /// The new build.
+        build: String,
+    },
 }
 
 /// The answer to [`Hello::Attach`]. With it comes one descriptor, the bell, unless the client was refused.
@@ -384,13 +391,8 @@ mod tests {
             store: false,
             dedupe: Some("d"),
         };
-        let options = ChannelOptions {
-            owner: Some("o".to_owned()),
-            ttl: Some(1),
-            max_messages: Some(3),
-            message_ttl: Some(2),
-            ..ChannelOptions::default()
-        };
+        let options =
+            ChannelOptions { owner: Some("o".to_owned()), ttl: Some(1), max_messages: Some(3), message_ttl: Some(2) };
         let calls = [
             ("00016102686901010165010169010900010164", Call::Publish { channel: "a", message }),
             ("0101016101016f010101030102", Call::CreateChannel { name: Some("a"), options }),

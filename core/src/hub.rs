@@ -226,14 +226,20 @@ impl Hub {
 
     /// The second half, when the next hub serves: connections between two requests go to it by way of `line`, everyone who
     /// waits is answered with the position `head`, one after the other. Ends within `drain_timeout`.
-    pub fn leave(self, head: Position, line: OwnedFd) {
+    pub fn leave(self, head: Position, line: Option<OwnedFd>) {
         let deadline = Instant::now() + self.config.drain_timeout;
-        let (passed, connections) = channel();
-        let sender = std::thread::Builder::new()
-            .name("push-passing".to_owned())
-            .spawn(move || passing::send_all(&line, &connections));
-        // Without that thread the connections close.
-        let sender = sender.inspect_err(|error| tracing::warn!(%error, "connections are not passed on")).ok();
+        let (passed, sender) = line
+            .and_then(|line| {
+                let (passed, connections) = channel();
+                let send = move || passing::send_all(&line, &connections);
+                let sender = std::thread::Builder::new().name("push-passing".to_owned()).spawn(send);
+                // Without that thread the connections close.
+                sender
+                    .inspect_err(|error| tracing::warn!(%error, "connections are not passed on"))
+                    .ok()
+                    .zip(Some(passed))
+            })
+            .map_or((None, None), |(sender, passed)| (Some(passed), Some(sender)));
         let (each, within) = (PACE * self.inboxes.len() as u32, self.config.drain_timeout / 2);
         for inbox in &self.inboxes {
             inbox.order(Order::Leave(Leave { head, each, within, passed: passed.clone() }));

@@ -25,8 +25,9 @@ use std::ptr::{self, NonNull};
 use std::slice;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
-use rustix::fs::{MemfdFlags, SealFlags, SeekFrom};
+use rustix::fs::{FlockOperation, MemfdFlags, SealFlags, SeekFrom, fcntl_lock};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 
@@ -122,6 +123,36 @@ pub(crate) fn create(memory_limit: u64) -> io::Result<OwnedFd> {
     Ok(file)
 }
 
+/// How long a hub waits for the one before it, which may be about to end.
+const LOCK: Duration = Duration::from_secs(5);
+
+/// Sees to it that nobody else writes to the journal as long as this process lives, or until it closes the file. A lock of the
+/// process, not of the descriptor: keeper and hub hold the same one.
+fn lock(file: &OwnedFd) -> io::Result<()> {
+    let deadline = Instant::now() + LOCK;
+    loop {
+        match fcntl_lock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(()),
+            Err(Errno::ACCESS | Errno::AGAIN) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(Errno::ACCESS | Errno::AGAIN) => {
+                return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another hub writes to the journal"));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Whether no hub writes to the journal. For a keeper, which does not either.
+pub(crate) fn is_free(file: &OwnedFd) -> bool {
+    let free = fcntl_lock(file, FlockOperation::NonBlockingLockExclusive).is_ok();
+    if free {
+        let _ = fcntl_lock(file, FlockOperation::Unlock);
+    }
+    free
+}
+
 impl Region {
     /// Maps the journal and says what is in use in it, in no order. A new one is made ready. The flag says that something
     /// was damaged, so that messages may be missing.
@@ -130,6 +161,7 @@ impl Region {
     /// It is no journal, or the system refuses.
     pub(crate) fn open(file: OwnedFd) -> io::Result<(Arc<Self>, Vec<Found>, bool)> {
         let no_journal = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+        lock(&file)?;
         if !rustix::fs::fcntl_get_seals(&file)?.contains(SealFlags::SHRINK | SealFlags::GROW) {
             return Err(no_journal("the journal may change its size"));
         }

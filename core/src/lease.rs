@@ -60,17 +60,23 @@ pub(crate) enum Asked {
 /// The path is out of reach for this process.
 pub(crate) fn ask(socket: &Path, config_hash: u64, deadline: Instant) -> io::Result<Asked> {
     use rustix::io::Errno;
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let connection = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-    match rustix::net::connect(&connection, &SocketAddrUnix::new(socket)?) {
-        Ok(()) => {}
+    let connection = match connect(socket) {
+        Ok(connection) => connection,
         Err(Errno::NOENT | Errno::CONNREFUSED) => return Ok(Asked::Nobody),
         // A full backlog: it lives, and does not accept.
         Err(error @ Errno::AGAIN) => return Ok(Asked::Unanswered(error.into())),
         Err(error) => return Err(error.into()),
-    }
+    };
     let hello = Hello::Lease { protocol: PROTOCOL, build: BUILD.to_owned(), config_hash };
     Ok(answer(&connection, &hello, deadline).unwrap_or_else(Asked::Unanswered))
+}
+
+/// A connection to the attach socket, which does not wait.
+pub(crate) fn connect(socket: &Path) -> rustix::io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let connection = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    rustix::net::connect(&connection, &SocketAddrUnix::new(socket)?)?;
+    Ok(connection)
 }
 
 fn answer(connection: &OwnedFd, hello: &Hello, deadline: Instant) -> io::Result<Asked> {

@@ -515,19 +515,6 @@ fn nobody_can_take_a_lease_away_from_others() {
     assert_eq!(site.keeper(), Some(leased.keeper));
 }
 
-/// Ids belong to threads as far as the kernel is concerned.
-fn as_another_user<T: Send + 'static>(id: u32, work: impl FnOnce() -> T + Send + 'static) -> T {
-    let switched = move || {
-        rustix::thread::set_thread_groups(&[]).unwrap();
-        let gid = rustix::process::Gid::from_raw(id);
-        rustix::thread::set_thread_res_gid(gid, gid, gid).unwrap();
-        let uid = rustix::process::Uid::from_raw(id);
-        rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
-        work()
-    };
-    std::thread::spawn(switched).join().unwrap()
-}
-
 #[test]
 fn a_worker_of_any_user_comes_in_through_the_inherited_descriptor() {
     if !root() {
@@ -665,7 +652,7 @@ fn a_hub_of_another_configuration_is_kept_and_the_difference_named() {
     let site = Site::new();
     let running = Foreground::start(&site, &site.config(&[]));
     let other = start_or_adopt(&site.config(&[("message_ttl", "1m")]), Path::new(PROGRAM)).unwrap();
-    let How::Kept { difference } = other.how else { panic!("{:?}", other.how) };
+    let How::Kept { difference, .. } = other.how else { panic!("{:?}", other.how) };
     assert_eq!(difference, "it was started with another configuration");
     drop(other.lease);
     // A hub that no master started does not end with a lease.

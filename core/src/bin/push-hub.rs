@@ -188,7 +188,7 @@ fn help() -> String {
 
 /// Serves until the keeper or a signal ends it.
 fn hub() -> ExitCode {
-    let Inherited { config, listen, admin_listen, attach, start, journal, clients, control, keeper } =
+    let Inherited { config, listen, admin_listen, attach, start, journal, clients, control, mut keeper } =
         match Control::inherit() {
             Ok(inherited) => inherited,
             Err(error) => {
@@ -213,16 +213,45 @@ fn hub() -> ExitCode {
     };
     // A keeper that does not hear it has a full line, or is gone and will be replaced.
     let _ = control.ready();
-    keeper.wait_for_end(&control, |told| match told {
-        Told::Config(config) => {
-            logging::set_level(config.log_level);
-            hub.reconfigure(&Arc::from(config));
+    let mut halted = None;
+    loop {
+        match (keeper.next(&control), halted) {
+            (Told::Config(config), _) => {
+                logging::set_level(config.log_level);
+                hub.reconfigure(&Arc::from(config));
+            }
+            (Told::Answer, _) => {
+                hub.stir();
+                control.engine_lives();
+            }
+            (Told::Arrivals(line), _) => {
+                if let Err(error) = hub.receive_connections(line) {
+                    tracing::warn!(%error, "connections of the hub before this one close");
+                }
+            }
+            (Told::Halt, _) => match hub.halt() {
+                Ok(position) => {
+                    halted = Some(position);
+                    control.halted();
+                }
+                Err(error) => {
+                    tracing::error!(%error, "this hub cannot halt, and ends at once");
+                    return ExitCode::FAILURE;
+                }
+            },
+            (Told::Leave(line), Some(head)) => {
+                hub.leave(head, line);
+                break;
+            }
+            (Told::Drain, Some(head)) => {
+                hub.leave(head, None);
+                break;
+            }
+            (Told::Leave(_) | Told::Drain, None) => {
+                hub.drain();
+                break;
+            }
         }
-        Told::Answer => {
-            hub.stir();
-            control.engine_lives();
-        }
-    });
-    hub.drain();
+    }
     ExitCode::SUCCESS
 }

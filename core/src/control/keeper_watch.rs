@@ -19,44 +19,65 @@ use crate::lease::{self, timespec};
 use crate::logging;
 use crate::process;
 
-/// What the keeper wants of its hub.
-pub enum Told {
-    /// To go on with another configuration.
-    Config(Box<Config>),
-    /// To pass through the engine, to wake all threads, and then to say [`Control::engine_lives`].
-    Answer,
-}
-
 /// The keeper of this hub, or when there will be one again.
 pub struct KeeperWatch {
     keeper: Result<Watched, Instant>,
     backoff: Backoff,
     /// Whether the line is open: once closed, it would wake a poll for ever.
     talks: bool,
+    /// The hub has let go of all that a keeper could hold.
+    halted: bool,
+}
+
+/// What the keeper wants of its hub.
+#[derive(Debug)]
+pub enum Told {
+    /// Go on with this configuration.
+    Config(Box<Config>),
+    /// Pass through the engine, wake all threads, and then say [`Control::engine_lives`].
+    Answer,
+    /// Take connections that come by this line from the hub before.
+    Arrivals(OwnedFd),
+    /// [`Hub::halt`](crate::hub::Hub::halt).
+    Halt,
+    /// [`Hub::leave`](crate::hub::Hub::leave), with the way to the next hub.
+    Leave(Option<OwnedFd>),
+    /// Answer what waits, and end.
+    Drain,
 }
 
 impl KeeperWatch {
     pub(super) fn new(keeper: Watched) -> Self {
-        Self { keeper: Ok(keeper), backoff: Backoff::default(), talks: true }
+        Self { keeper: Ok(keeper), backoff: Backoff::default(), talks: true, halted: false }
     }
 
-    /// Waits until the hub is to drain: the keeper says so, or a SIGTERM or SIGINT came. Gives what else the keeper wants to
-    /// `told`. A SIGUSR1 opens the log anew. A keeper that dies meanwhile is replaced.
-    pub fn wait_for_end(mut self, control: &Control, mut told: impl FnMut(Told)) {
+    /// Waits until there is something to do for this hub. A SIGUSR1 opens the log anew. A keeper that dies meanwhile is
+    /// replaced, unless the hub has halted: then it is somebody else's turn.
+    pub fn next(&mut self, control: &Control) -> Told {
         loop {
             let line = control.held().line.clone();
-            if let Err(error) = self.wait_for_something(control, &line) {
-                tracing::error!("the keeper cannot be watched: {error}");
-                break;
+            match self.order(control, &line) {
+                Some(Told::Drain) => return drain(control),
+                Some(Told::Halt) => {
+                    self.halted = true;
+                    control.vitals.answer_for_ever();
+                    return Told::Halt;
+                }
+                Some(told) => return told,
+                None => {}
             }
-            if !self.take_orders(control, &line, &mut told) || !take_signals(control) {
-                break;
+            if !take_signals(control) {
+                return drain(control);
+            }
+            if self.halted && self.keeper.as_ref().is_ok_and(Watched::ended) {
+                return Told::Leave(None);
             }
             self.look_after_keeper(control);
+            if let Err(error) = self.wait_for_something(control, &line) {
+                tracing::error!("the keeper cannot be watched: {error}");
+                return drain(control);
+            }
         }
-        // Who comes to the sockets is not to wait here.
-        control.held().estate = None;
-        control.vitals.answer_for_ever();
     }
 
     fn wait_for_something(&self, control: &Control, line: &OwnedFd) -> io::Result<()> {
@@ -77,27 +98,32 @@ impl KeeperWatch {
         }
     }
 
-    /// False when the hub is to drain.
-    fn take_orders(&mut self, control: &Control, line: &OwnedFd, told: &mut impl FnMut(Told)) -> bool {
+    /// What the keeper says, if it says something.
+    fn order(&mut self, control: &Control, line: &OwnedFd) -> Option<Told> {
         while self.talks {
             let (order, with) = match lease::receive(line.as_fd()) {
                 Ok(datagram) => datagram,
                 Err(error) => {
                     self.talks = error.kind() == io::ErrorKind::WouldBlock;
-                    break;
+                    return None;
                 }
             };
-            match postcard::from_bytes(&order) {
-                Ok(Order::Config) => match control.reconfigure(with.into_iter().next()) {
-                    Ok(config) => told(Told::Config(Box::new(config))),
+            let with = with.into_iter().next();
+            match (postcard::from_bytes(&order), with) {
+                (Ok(Order::Config), with) => match control.reconfigure(with) {
+                    Ok(config) => return Some(Told::Config(Box::new(config))),
                     Err(error) => tracing::error!("a changed configuration cannot be taken over: {error}"),
                 },
-                Ok(Order::Drain) => return false,
-                Ok(Order::Answer) => told(Told::Answer),
-                Err(error) => tracing::error!("the keeper sent no order: {error}"),
+                (Ok(Order::Drain), _) => return Some(Told::Drain),
+                (Ok(Order::Answer), _) => return Some(Told::Answer),
+                (Ok(Order::Halt), _) => return Some(Told::Halt),
+                (Ok(Order::Leave), with) => return Some(Told::Leave(with)),
+                (Ok(Order::Arrivals), Some(line)) => return Some(Told::Arrivals(line)),
+                (Ok(Order::Arrivals), None) => {}
+                (Err(error), _) => tracing::error!("the keeper sent no order: {error}"),
             }
         }
-        true
+        None
     }
 
     /// Sees whether the keeper has ended, and replaces it when the time has come.
@@ -122,6 +148,14 @@ impl KeeperWatch {
             }
         }
     }
+}
+
+/// The end of a hub that nobody follows.
+fn drain(control: &Control) -> Told {
+    // Who comes to the sockets is not to wait here.
+    control.held().estate = None;
+    control.vitals.answer_for_ever();
+    Told::Drain
 }
 
 /// False when the hub is to drain.

@@ -42,6 +42,10 @@ pub(crate) enum Report {
     Client(u64),
     /// The client is gone, and so are its calls.
     Gone(u64),
+    /// With a connection: another keeper asks for the hub, with this build.
+    Handover(String),
+    /// It has halted, as it was told to.
+    Halted,
 }
 
 /// What a keeper tells its hub.
@@ -53,6 +57,12 @@ pub(crate) enum Order {
     Drain,
     /// To give a sign of life.
     Answer,
+    /// To serve nothing more and to let go of the journal.
+    Halt,
+    /// After that: to answer what waits, and to end. With the end of a line, by which connections go to the next hub.
+    Leave,
+    /// With the end of a line: to take connections of the hub before.
+    Arrivals,
 }
 
 /// The hub's end of the line to its keeper. Shared by its threads.
@@ -226,6 +236,22 @@ impl Control {
             }
             done
         })
+    }
+
+    /// Gives the connection of another keeper, which asks for this hub, to ours.
+    ///
+    /// # Errors
+    /// The keeper does not answer.
+    pub fn hand_over(&self, connection: BorrowedFd<'_>, build: String) -> io::Result<()> {
+        report(&self.held().line, &Report::Handover(build), &[connection])
+    }
+
+    /// Tells the keeper that the hub has halted. From here on nothing is held for a next keeper.
+    pub fn halted(&self) {
+        let mut held = self.held();
+        held.estate = None;
+        // A keeper that does not hear it has ended: then this hub leaves.
+        let _ = report(&held.line, &Report::Halted, &[]);
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {

@@ -42,8 +42,8 @@ pub(crate) struct Leave {
     pub(crate) each: Duration,
     /// All answers, at most.
     pub(crate) within: Duration,
-    /// To the next hub.
-    pub(crate) passed: Sender<Passed>,
+    /// To the next hub, if there is one.
+    pub(crate) passed: Option<Sender<Passed>>,
 }
 
 /// How far the thread is.
@@ -80,7 +80,7 @@ impl Exit {
     }
 
     pub(super) fn passes_on(&self) -> bool {
-        matches!(self.stage, Stage::Leaving { .. })
+        matches!(&self.stage, Stage::Leaving { leave, .. } if leave.passed.is_some())
     }
 
     /// When the next step is due.
@@ -173,9 +173,9 @@ impl HttpThread {
         for (socket, from, unread) in accepted {
             // A client whose connection closes tries again.
             if from != From::Client
-                && let Stage::Leaving { leave, .. } = &self.exit.stage
+                && let Stage::Leaving { leave: Leave { passed: Some(passed), .. }, .. } = &self.exit.stage
             {
-                let _ = leave.passed.send(Passed { socket, public: from == From::Public, unread });
+                let _ = passed.send(Passed { socket, public: from == From::Public, unread });
             }
         }
         let read = mem::take(&mut self.reading.borrow_mut().done);
@@ -198,12 +198,14 @@ impl HttpThread {
 
     /// Gives a connection between two requests to the next hub. Where none follows, it ends.
     pub(super) fn pass_on(&mut self, key: Key) {
-        let Stage::Leaving { leave, .. } = &self.exit.stage else { return self.linger(key) };
+        let Stage::Leaving { leave: Leave { passed: Some(passed), .. }, .. } = &self.exit.stage else {
+            return self.linger(key);
+        };
         let Some(connection) = self.connections.get(key) else { return };
         let (public, unread) = (connection.public, mem::take(&mut connection.unread));
         if let Some(socket) = self.connections.detach(key) {
             // Without the next hub it closes here.
-            let _ = leave.passed.send(Passed { socket, public, unread });
+            let _ = passed.send(Passed { socket, public, unread });
         }
     }
 }

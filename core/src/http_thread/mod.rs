@@ -814,6 +814,12 @@ async fn serve_client(socket: OwnedFd, serving: Serving) {
                 tracing::warn!(%error, "a lease was not granted");
             }
         }
+        Ok(Greeting::Handover { socket, build }) => {
+            let Some(control) = serving.control else { return };
+            if let Err(error) = control.hand_over(socket.as_fd(), build) {
+                tracing::warn!(%error, "nobody is there to hand the hub over");
+            }
+        }
         Err(rejected) => {
             tracing::warn!("a connection to the attach socket was rejected: {rejected}");
             if let (Some(control), Some(client)) = (serving.control, held) {

@@ -73,6 +73,13 @@ pub enum Greeting {
         /// Of the master.
         config_hash: u64,
     },
+    /// To take the place of the hub: [`Hello::Handover`].
+    Handover {
+        /// The connection, without unread datagrams.
+        socket: OwnedFd,
+        /// Of the new hub.
+        build: String,
+    },
 }
 
 /// Why a connection came to nothing.
@@ -126,6 +133,7 @@ pub async fn greet(
         Hello::Lease { protocol, build, config_hash } => {
             Ok(Greeting::Lease { socket: socket.into_inner(), protocol, build, config_hash })
         }
+        Hello::Handover { build, .. } => Ok(Greeting::Handover { socket: socket.into_inner(), build }),
         Hello::Attach { protocol } | Hello::Subscribe { protocol } => match attach(protocol, descriptors) {
             Ok((memfd, calls)) => {
                 let bell = doorbell::bell()?;

@@ -69,6 +69,22 @@ impl HubProcess {
         let _ = self.order(Order::Answer, &[]);
     }
 
+    /// Asks it to serve nothing more and to let go of the journal.
+    pub(super) fn halt(&self) {
+        // As in `drain`.
+        let _ = self.order(Order::Halt, &[]);
+    }
+
+    /// Asks one that has halted to answer what waits and to end. Connections go to the next hub by way of `line`.
+    pub(super) fn leave(&self, line: Option<OwnedFd>) {
+        let _ = self.order(Order::Leave, line.as_ref().map(AsFd::as_fd).as_slice());
+    }
+
+    /// Has it take connections of the hub before it.
+    pub(super) fn receive_connections(&self, line: BorrowedFd<'_>) -> io::Result<()> {
+        self.order(Order::Arrivals, &[line])
+    }
+
     fn order(&self, order: Order, with: &[BorrowedFd<'_>]) -> io::Result<()> {
         let bytes = postcard::to_stdvec(&order).map_err(io::Error::other)?;
         send(self.line.as_fd(), &bytes, with)

@@ -6,11 +6,13 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, Stat, chownat, lstat, mkdir, rename, unlink};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, Stat, chmod, chownat, fstat, lstat, mkdir, open, rename, unlink,
+};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, getsockname, listen, socket_with, sockopt,
@@ -34,6 +36,14 @@ const PORT_PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) struct Listeners {
     sockets: Vec<OwnedFd>,
     files: Files,
+}
+
+/// The files of sockets that another keeper made.
+pub(super) struct Inherited {
+    /// In use on.
+    pub(super) kept: Files,
+    /// Nobody listens any more.
+    pub(super) dropped: Files,
 }
 
 /// What was made in the file system.
@@ -60,6 +70,43 @@ impl Listeners {
         done.map(|()| listeners)
     }
 
+    /// Takes of those of another keeper, with configuration `before`, what `config` has too, and makes the others; or makes
+    /// none. Only what is made now belongs to this set as yet.
+    pub(super) fn inherit(
+        config: &Config,
+        owner: &Owner,
+        old: Self,
+        before: &Config,
+    ) -> Result<(Self, Inherited), StartError> {
+        let Self { sockets, files } = old;
+        let wanted: Vec<Place> = places(config).collect();
+        let passed = places(before).zip(sockets).filter(|(place, _)| wanted.contains(place));
+        let listeners = Self::bind(config, owner, Passed::of(passed.collect()))?;
+        let is_wanted = |path: &Path| wanted.iter().any(|place| place.address == Address::Unix(path.to_owned()));
+        let (kept, dropped): (Vec<_>, Vec<_>) = files.made.into_iter().partition(|(path, ..)| is_wanted(path));
+        for (path, ..) in &kept {
+            let mode = if *path == private_path(&config.socket) { 0o666 } else { config.socket_mode };
+            owner.act(|| permit(path, mode, owner)).map_err(|error| {
+                StartError::new(format!("socket_mode, socket_group: {} cannot be changed: {error}", path.display()))
+            })?;
+        }
+        let same = before.socket == config.socket;
+        let (private, dropped_private) = if same { (files.private, None) } else { (None, files.private) };
+        Ok((
+            listeners,
+            Inherited {
+                kept: Files { made: kept, private },
+                dropped: Files { made: dropped, private: dropped_private },
+            },
+        ))
+    }
+
+    /// Removes these files, too, in the end.
+    pub(super) fn add_files(&mut self, files: Files) {
+        self.files.made.extend(files.made);
+        self.files.private = self.files.private.take().or(files.private);
+    }
+
     /// Those of a hub without a keeper, in the process that publishes, which stays who it is: no attach sockets.
     pub(crate) fn bind_embedded(config: &Config) -> Result<Self, StartError> {
         let owner = Owner::present(config)?;
@@ -72,10 +119,8 @@ impl Listeners {
     }
 
     fn bind_all(&mut self, config: &Config, owner: &Owner, passed: &mut Passed) -> Result<(), StartError> {
-        let attach = Place::unix(&config.socket, SocketType::SEQPACKET);
-        let private = Place::unix(&private_path(&config.socket), SocketType::SEQPACKET);
-        let all: Vec<_> =
-            http_places(config).map(|(_, place)| place).chain([attach.clone(), private.clone()]).collect();
+        let [attach, private] = attach_places(config);
+        let all: Vec<_> = places(config).collect();
         passed.check(&all)?;
         self.bind_http(config, owner, passed)?;
         let socket = match passed.socket(&attach) {
@@ -179,6 +224,32 @@ impl Listeners {
             let _ = rustix::fs::rmdir(directory);
         }
     }
+}
+
+/// All sockets of a hub, in the order in which it takes them.
+fn places(config: &Config) -> impl Iterator<Item = Place> {
+    http_places(config).map(|(_, place)| place).chain(attach_places(config))
+}
+
+fn attach_places(config: &Config) -> [Place; 2] {
+    [config.socket.clone(), private_path(&config.socket)].map(|path| Place::unix(&path, SocketType::SEQPACKET))
+}
+
+/// Gives a socket that is there the mode and the group of the configuration. Not by its path: others may write there.
+fn permit(path: &Path, mode: u32, owner: &Owner) -> io::Result<()> {
+    let file = open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let stat = fstat(&file)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
+        return Err(io::Error::other("is no socket any more"));
+    }
+    let group = owner.group.filter(|group| group.as_raw() != stat.st_gid);
+    if group.is_some() {
+        chownat(&file, "", None, group, AtFlags::EMPTY_PATH)?;
+    }
+    if stat.st_mode & 0o777 != mode {
+        chmod(format!("/proc/self/fd/{}", file.as_raw_fd()), Mode::from_raw_mode(mode))?;
+    }
+    Ok(())
 }
 
 /// What `listen` and `admin_listen` name, in the order in which a hub takes them.

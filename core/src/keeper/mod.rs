@@ -15,6 +15,8 @@ mod check;
 #[cfg(feature = "hub")]
 pub(crate) mod estate;
 #[cfg(feature = "hub")]
+mod handover;
+#[cfg(feature = "hub")]
 mod hub_process;
 #[cfg(feature = "hub")]
 pub(crate) mod listeners;

@@ -9,6 +9,7 @@ use std::time::Instant;
 use rustix::net::SocketType;
 
 use super::estate::{Estate, LINE, Terms};
+use super::handover;
 use super::hub_process::HubProcess;
 use super::listeners::Listeners;
 use super::lock::Lock;
@@ -65,9 +66,14 @@ pub fn run_inherited(reload: Reload<'_>) -> ExitCode {
         let [file, tell, lock, lease] =
             <[OwnedFd; 4]>::try_from(process::inherited(3, 4).map_err(wrong)?).expect("as many as were asked for");
         tells = Some(tell);
+        // A line to the hub whose place it is to take, where there is one.
+        let running = process::inherited(7, 1).ok().and_then(|mut line| line.pop());
         let signals = Signals::block().map_err(wrong)?;
         let mut config = Config::default();
         config.parse(&process::unsealed(&file).map_err(wrong)?, "configuration")?;
+        if let Some(line) = running {
+            return handover::take_over(&config, signals, Lock::inherited(lock), lease, &line);
+        }
         let terms = Terms { leased: true, ..Terms::default() };
         start(&config, signals, Some(Lock::inherited(lock)), Some(lease), Passed::default(), terms)
     })();
@@ -146,7 +152,7 @@ fn finish(started: Result<Keeper, StartError>, tells: Option<OwnedFd>, reload: R
     }
 }
 
-fn open_log(log: &Log, owner: &Owner) -> Result<(), StartError> {
+pub(super) fn open_log(log: &Log, owner: &Owner) -> Result<(), StartError> {
     let opened = owner.act(|| logging::open(log));
     let opened = match (opened, log, owner.account) {
         // A directory such as /var/log, in which only root makes files.

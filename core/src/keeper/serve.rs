@@ -11,6 +11,7 @@ use sd_notify::NotifyState;
 
 use super::check::log_start;
 use super::estate::{Estate, MOST_LEASES};
+use super::handover::{Course, Successor};
 use super::hub_process::HubProcess;
 use super::pulse::Pulse;
 use super::run::Reload;
@@ -25,22 +26,26 @@ use crate::process::{self, Exit, Signals};
 use crate::vitals::Vitals;
 
 /// What a hub may take above `drain_timeout` to end.
-const KILL_AFTER: Duration = Duration::from_secs(1);
+pub(super) const KILL_AFTER: Duration = Duration::from_secs(1);
 /// Supervisors signal a process and then its group: a second signal within this time is the first one's echo, a later one
 /// is somebody who does not want to wait.
 const ECHO: Duration = Duration::from_secs(1);
 
 pub(super) struct Keeper {
-    config: Config,
+    pub(super) config: Config,
     signals: Signals,
     /// All that the hub holds too.
-    estate: Estate,
+    pub(super) estate: Estate,
     vitals: Vitals,
     /// It was logged that the clients are too many.
     crowded: bool,
-    hub: Option<HubProcess>,
+    pub(super) hub: Option<HubProcess>,
+    /// Who asked for the hub.
+    pub(super) successor: Option<Successor>,
+    /// One that has halted, for nobody, and answers who waits.
+    pub(super) left: Option<HubProcess>,
     /// When to start the next hub, while there is none.
-    respawn: Instant,
+    pub(super) respawn: Instant,
     backoff: Backoff,
     /// Since when there has been no lease; never in a process that was not started by one.
     alone: Option<Instant>,
@@ -62,6 +67,8 @@ impl Keeper {
             estate,
             crowded: false,
             hub: None,
+            successor: None,
+            left: None,
             respawn: Instant::now(),
             backoff: Backoff::default(),
             alone: None,
@@ -85,22 +92,25 @@ impl Keeper {
     pub(super) fn first_hub(&mut self) -> Result<(), StartError> {
         let started = self.wait_for_first_hub();
         match started {
-            Ok(()) => {
-                self.release_lock();
-                log_start(&self.config);
-                service::tell(&[NotifyState::Ready]);
-            }
+            Ok(()) => self.serves(),
             Err(_) => self.estate.listeners.close(),
         }
         started
     }
 
-    fn start_hub(&self) -> io::Result<HubProcess> {
+    pub(super) fn start_hub(&self) -> io::Result<HubProcess> {
         self.vitals.begin_anew();
         HubProcess::start(&self.estate)
     }
 
-    fn wait_for_first_hub(&mut self) -> Result<(), StartError> {
+    /// Its hub serves.
+    pub(super) fn serves(&self) {
+        self.release_lock();
+        log_start(&self.config);
+        service::tell(&[NotifyState::Ready]);
+    }
+
+    pub(super) fn wait_for_first_hub(&mut self) -> Result<(), StartError> {
         let mut hub =
             self.start_hub().map_err(|error| StartError::new(format!("the hub cannot be started: {error}")))?;
         let deadline = Instant::now() + READY;
@@ -153,6 +163,9 @@ impl Keeper {
             self.take_reports();
             self.look_after_hub();
             self.feel_pulse();
+            if let Course::End(code) = self.look_after_successor() {
+                return code;
+            }
             self.estate.drop_ended_leases();
             match (self.estate.terms.leased && self.estate.leases.is_empty(), self.alone) {
                 (false, _) => self.alone = None,
@@ -178,11 +191,14 @@ impl Keeper {
                 fds.push(PollFd::new(&hub.line, PollFlags::IN));
             }
         }
+        let successor = self.successor.as_ref().and_then(Successor::line);
+        fds.extend(successor.map(|line| PollFd::new(line, PollFlags::IN)));
+        fds.extend(self.left.iter().map(|hub| PollFd::new(&hub.process, PollFlags::IN)));
         // Without a flag `poll` tells of the end only; a worker that writes into its lease wakes nobody.
         fds.extend(self.estate.leases.iter().map(|lease| PollFd::new(lease, PollFlags::empty())));
         // A lock that was taken by somebody else is asked for again a little later.
         let lonely = self.alone.map(|since| (since + self.config.linger).max(now + Duration::from_millis(20)));
-        let respawn = self.hub.is_none().then_some(self.respawn);
+        let respawn = (self.hub.is_none() && !self.is_asked()).then_some(self.respawn);
         let watchdog = self.watchdog.as_ref().map(Watchdog::next);
         let pulse = self.pulse.as_ref().map(Pulse::next);
         let timeout = lonely
@@ -190,6 +206,7 @@ impl Keeper {
             .chain(respawn)
             .chain(watchdog)
             .chain(pulse)
+            .chain(self.successor.as_ref().and_then(Successor::next))
             .min()
             .map(|at| timespec(at.saturating_duration_since(now)));
         // Whatever it says, everything is looked at.
@@ -279,6 +296,10 @@ impl Keeper {
             }
             Report::Client(client) => self.keep_client(client, with),
             Report::Gone(client) => drop(self.estate.clients.remove(&client)),
+            Report::Handover(build) => {
+                with.into_iter().next().into_iter().for_each(|line| self.offer(line, &build));
+            }
+            Report::Halted => self.hand_over(),
         }
     }
 
@@ -307,7 +328,10 @@ impl Keeper {
             let last = self.vitals.position();
             tracing::error!("the hub (pid {pid}) ended: {}; last position {last}; the next in {wait:?}", process.how());
         }
-        if self.hub.is_none() && self.respawn <= Instant::now() {
+        if let Some(HubProcess { process, .. }) = self.left.take_if(|hub| hub.process.ended()) {
+            let _ = process.wait();
+        }
+        if self.hub.is_none() && !self.is_asked() && self.respawn <= Instant::now() {
             match self.start_hub() {
                 Ok(hub) => self.hub = Some(hub),
                 Err(error) => {
@@ -350,6 +374,11 @@ impl Keeper {
             }
             Some(_) => hub.process.signal(Signal::KILL),
         }
+    }
+
+    /// Whether another keeper is to start the next hub.
+    fn is_asked(&self) -> bool {
+        self.successor.as_ref().is_some_and(Successor::has_asked)
     }
 
     /// Whether no master is just asking for a lease; then the lock is ours and stays so.

@@ -68,6 +68,11 @@ impl Passed {
         passed.collect::<Result<_, _>>().map(Self)
     }
 
+    /// Those that come in another way.
+    pub(super) fn of(sockets: Vec<(Place, OwnedFd)>) -> Self {
+        Self(sockets)
+    }
+
     pub(super) fn has(&self, place: &Place) -> bool {
         self.0.iter().any(|(passed, _)| passed == place)
     }

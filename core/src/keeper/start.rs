@@ -16,7 +16,7 @@ use super::lock::Lock;
 use super::owner::Owner;
 use super::{KEEPER, READY, StartError, beside, private_path};
 use crate::config::Config;
-use crate::lease::{Asked, Lease, ask, readable};
+use crate::lease::{Asked, Lease, ask, connect, readable};
 use crate::process::{self, Spawn};
 
 /// A hub that runs as long as the caller wants it.
@@ -37,10 +37,17 @@ pub enum How {
     Spawned,
     /// It was there, and is what would have been started.
     Adopted,
+    /// Another was there. What would have been started has taken its place, with all that it had.
+    TookOver {
+        /// In what the one before differed, as a clause for the log.
+        difference: String,
+    },
     /// It was there and is kept, although it is not what would have been started.
     Kept {
         /// In what it differs, as a clause for the log.
         difference: String,
+        /// Why it is kept, as a clause for the log.
+        why: String,
     },
 }
 
@@ -53,14 +60,14 @@ const AGAIN: Duration = Duration::from_millis(20);
 /// # Errors
 /// [`StartError`] says what is wrong and what to do about it; nothing was left behind then.
 pub fn start_or_adopt(config: &Config, hub: &Path) -> Result<Started, StartError> {
-    config.check()?;
     let socket = config.socket.as_path();
-    let owner = Owner::of(config)?;
-    owner.prepare_directory(socket)?;
-    let lock = match Lock::open(socket) {
+    let lock = match prepare(config) {
         Ok(lock) => lock,
-        // Who may not write there can start nothing, and may still keep what somebody else started.
-        Err(error) => return adopt(config, Instant::now() + READY)?.ok_or_else(|| lock_error(socket, &error)),
+        // Who can start nothing may still keep what runs.
+        Err(error) => {
+            let kept = adopt(config, Instant::now() + READY)?.ok_or_else(|| error.clone())?;
+            return Ok(kept.because(&error));
+        }
     };
     if !lock.take(Instant::now() + READY).map_err(|error| lock_error(socket, &error))? {
         return Err(StartError::new(format!(
@@ -72,8 +79,40 @@ pub fn start_or_adopt(config: &Config, hub: &Path) -> Result<Started, StartError
     // Released with the descriptor, here and in the keeper that inherits it.
     let deadline = Instant::now() + READY;
     match adopt(config, deadline)? {
+        None => spawn(config, hub, (&lock, None), deadline),
+        Some(kept @ Started { how: How::Kept { .. }, .. }) => Ok(take_over(config, hub, &lock, kept)),
         Some(started) => Ok(started),
-        None => spawn(config, hub, &lock, deadline),
+    }
+}
+
+/// Starts a hub in the place of one that runs, which goes on if that comes to nothing.
+fn take_over(config: &Config, hub: &Path, lock: &Lock, running: Started) -> Started {
+    let How::Kept { difference, .. } = &running.how else { return running };
+    let started = connect(&config.socket)
+        .map_err(|error| StartError::new(format!("{}: {}", config.socket.display(), io::Error::from(error))))
+        // The hub before it has to halt, and the new one to read the journal.
+        .and_then(|line| spawn(config, hub, (lock, Some(line.as_fd())), Instant::now() + 3 * READY));
+    match started {
+        Ok(started) => Started { how: How::TookOver { difference: difference.clone() }, ..started },
+        Err(error) => running.because(&error),
+    }
+}
+
+/// Sees whether a hub could be started, as far as that can be seen from here.
+fn prepare(config: &Config) -> Result<Lock, StartError> {
+    config.check()?;
+    Owner::of(config)?.prepare_directory(&config.socket)?;
+    Lock::open(&config.socket).map_err(|error| lock_error(&config.socket, &error))
+}
+
+impl Started {
+    /// It is kept for this reason, if it is not what was wanted.
+    fn because(self, why: &StartError) -> Self {
+        let how = match self.how {
+            How::Kept { difference, .. } => How::Kept { difference, why: why.to_string() },
+            how => how,
+        };
+        Self { how, ..self }
     }
 }
 
@@ -101,7 +140,9 @@ fn adopt(config: &Config, deadline: Instant) -> Result<Option<Started>, StartErr
         match asked {
             Asked::Nobody => return Ok(None),
             Asked::Granted { held, difference } => {
-                let how = difference.map_or(How::Adopted, |difference| How::Kept { difference });
+                // Why is found out by the caller.
+                let kept = |difference| How::Kept { difference, why: String::new() };
+                let how = difference.map_or(How::Adopted, kept);
                 return Ok(Some(Started { lease: held, attach: attach(socket)?, how }));
             }
             // Ending, or killed and not yet replaced.
@@ -117,7 +158,13 @@ fn adopt(config: &Config, deadline: Instant) -> Result<Option<Started>, StartErr
     }
 }
 
-fn spawn(config: &Config, hub: &Path, lock: &Lock, deadline: Instant) -> Result<Started, StartError> {
+/// Starts a keeper; with a connection to a running hub, one that takes its place.
+fn spawn(
+    config: &Config,
+    hub: &Path,
+    (lock, running): (&Lock, Option<BorrowedFd<'_>>),
+    deadline: Instant,
+) -> Result<Started, StartError> {
     let program = trusted(hub)?;
     let failed = |what: &str, error: io::Error| StartError::new(format!("a hub cannot be started: {what}: {error}"));
     let file =
@@ -128,8 +175,16 @@ fn spawn(config: &Config, hub: &Path, lock: &Lock, deadline: Instant) -> Result<
     let stderr = io::stderr();
     // A daemon may have closed its standard error stream.
     let stderr = if rustix::io::fcntl_getfd(&stderr).is_ok() { stderr.as_fd() } else { null.as_fd() };
-    let descriptors: [BorrowedFd<'_>; 7] =
-        [null.as_fd(), null.as_fd(), stderr, file.as_fd(), tells.as_fd(), lock.descriptor().as_fd(), watched.as_fd()];
+    let mut descriptors: Vec<BorrowedFd<'_>> = vec![
+        null.as_fd(),
+        null.as_fd(),
+        stderr,
+        file.as_fd(),
+        tells.as_fd(),
+        lock.descriptor().as_fd(),
+        watched.as_fd(),
+    ];
+    descriptors.extend(running);
     let spawn = Spawn { program: program.as_fd(), name: KEEPER, environment: &[], descriptors: &descriptors };
     spawn.detached().map_err(|error| {
         StartError::new(format!("{}: {error}: it must be the program push-hub of this version", hub.display()))

@@ -250,6 +250,19 @@ impl Drop for Foreground {
     }
 }
 
+/// Ids belong to threads as far as the kernel is concerned.
+pub fn as_another_user<T: Send + 'static>(id: u32, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let switched = move || {
+        rustix::thread::set_thread_groups(&[]).unwrap();
+        let gid = rustix::process::Gid::from_raw(id);
+        rustix::thread::set_thread_res_gid(gid, gid, gid).unwrap();
+        let uid = rustix::process::Uid::from_raw(id);
+        rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
+        work()
+    };
+    std::thread::spawn(switched).join().unwrap()
+}
+
 /// As a PHP master does it. The hub's end is waited for when the lease is given up.
 pub struct Leased<'a> {
     site: &'a Site,
@@ -270,6 +283,15 @@ impl<'a> Leased<'a> {
 
     pub fn give_up(&mut self) {
         self.started = None;
+    }
+
+    /// As php-fpm at SIGUSR2: the lease of before is gone when the next is asked for.
+    pub fn reload(&mut self, config: &Config, program: &Path) -> How {
+        self.give_up();
+        let started = start_or_adopt(config, program).unwrap_or_else(|error| panic!("{error}\n{}", self.site.log()));
+        self.started = Some(started);
+        self.keeper = self.site.keeper().unwrap();
+        self.how()
     }
 }
 
