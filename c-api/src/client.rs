@@ -31,22 +31,24 @@ pub(crate) enum Way {
 }
 
 impl Way {
-    fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         match self {
-            Self::Attach(config) => Client::new(options(config)),
+            Self::Attach(config) => attaching(config),
             Self::Embedded(hub) => Client::embedded(hub.clone()),
         }
     }
 }
 
-pub(crate) fn options(config: &Config) -> Options {
-    Options {
+fn attaching(config: &Config) -> Client {
+    let mut client = Client::new(Options {
         socket: config.socket.clone(),
         inherited: None,
         timeout: config.timeout,
         backoff: config.backoff,
         ring_size: config.ring_size,
-    }
+    });
+    client.set_namespace(&config.namespace);
+    client
 }
 
 impl push_client {

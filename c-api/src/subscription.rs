@@ -3,10 +3,10 @@
 use std::ffi::c_int;
 use std::os::fd::AsRawFd;
 
-use push_core::client::{Client, Subscription};
+use push_core::client::Subscription;
 use push_core::shm::segment::Birthmark;
 
-use crate::client::{Way, options, push_client};
+use crate::client::push_client;
 use crate::handle::{self, push_text};
 use crate::message::push_message;
 use crate::position;
@@ -48,10 +48,7 @@ pub unsafe extern "C" fn push_subscribe(
         // SAFETY: as above.
         let names = channels.iter().map(|channel| unsafe { handle::name("channels", *channel) });
         let names = names.collect::<Result<Vec<_>, Failure>>()?;
-        let way = match client.way()? {
-            Way::Attach(config) => Client::new(options(config)),
-            Way::Embedded(hub) => Client::embedded(hub.clone()),
-        };
+        let way = client.way()?.client();
         let birthmark = handle::birthmark()?;
         let position = (position != position::PUSH_POSITION_NOW).then(|| position::position(position));
         let subscription = Subscription::new(way, &names, position)?;

@@ -46,9 +46,19 @@ pub enum Hello {
         /// The new build.
         build: String,
     },
+    /// As [`Hello::Attach`] or [`Hello::Subscribe`], by a client of a namespace that is not empty. To a hub that has none it
+    /// is no hello, so that its messages never come out in the empty one.
+    Within {
+        /// [`PROTOCOL`] of the client.
+        protocol: u16,
+        /// The namespace of all of its calls.
+        namespace: String,
+        /// As [`Hello::Subscribe`].
+        subscribes: bool,
+    },
 }
 
-/// The answer to [`Hello::Attach`]. With it comes one descriptor, the bell, unless the client was refused.
+/// The answer to [`Hello::Attach`] and its like. With it comes one descriptor, the bell, unless the client was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Welcome {
     /// What is spoken from here on: that of the client; with a refusal [`PROTOCOL`] of the hub.

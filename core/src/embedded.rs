@@ -16,6 +16,7 @@ use rustix::io::{Errno, ioctl_fionbio};
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, getsockname, shutdown, socketpair};
 
 use crate::call::{Answer, Call, Outcome, Status};
+use crate::channel::Namespace;
 use crate::config::{Address, Config};
 use crate::control::after;
 use crate::error::Error;
@@ -35,6 +36,7 @@ pub struct Embedded {
     longest_name: usize,
     /// How long a call may wait for the threads.
     timeout: Duration,
+    namespace: Namespace,
     listen: Vec<Address>,
     admin_listen: Vec<Address>,
     birthmark: Birthmark,
@@ -64,11 +66,13 @@ impl Embedded {
         open_log(&config)?;
         let mut listeners = Listeners::bind_embedded(&config)?;
         let timeout = config.timeout;
+        let namespace = config.namespace.clone();
         match Self::serve(config, &listeners) {
             Ok((hub, [listen, admin_listen], longest_name)) => Ok(Self {
                 engine: hub.engine().clone(),
                 longest_name,
                 timeout,
+                namespace,
                 listen,
                 admin_listen,
                 birthmark,
@@ -97,6 +101,11 @@ impl Embedded {
         let start = after(now, Position::START);
         let hub = process::without_signals(|| Hub::start(Arc::new(config), sockets, start, None)).map_err(failed)??;
         Ok((hub, addresses, longest_name))
+    }
+
+    /// `namespace`: that of its clients which name no other.
+    pub(crate) fn namespace(&self) -> &Namespace {
+        &self.namespace
     }
 
     /// Where browsers reach it, in the order of `listen`, with the ports that it got where that says 0.
@@ -157,17 +166,17 @@ impl Embedded {
     }
 
     /// One call, in the caller's thread.
-    pub(crate) fn call(&self, call: Call<'_>) -> Outcome {
+    pub(crate) fn call(&self, namespace: &Namespace, call: Call<'_>) -> Outcome {
         self.check()?;
         let Call::Disconnect { user, channel, reason, revoke } = call else {
-            return answer(&self.engine, self.longest_name, None, call);
+            return answer(&self.engine, self.longest_name, namespace, None, call);
         };
         let (done, count) = sync_channel(1);
         let done = Box::new(move |ended| {
             // Nobody waits any more when it took too long.
             let _ = done.send(ended);
         });
-        disconnect(&self.engine, self.longest_name, Disconnect { user, channel, reason, revoke }, done)?;
+        disconnect(&self.engine, self.longest_name, namespace, Disconnect { user, channel, reason, revoke }, done)?;
         let late = |_| Error::Timeout { milliseconds: self.timeout.as_millis() as u64 };
         count.recv_timeout(self.timeout).map(Answer::Count).map_err(late)
     }

@@ -22,6 +22,36 @@ pub enum Limit {
     /// `max_number_of_wildcard_channels`
     #[error("there are as many wildcard channels as max_number_of_wildcard_channels allows ({0})")]
     WildcardChannels(u32),
+    /// `max_clients_per_uid`
+    #[error("uid {uid} has as many clients as max_clients_per_uid allows ({limit})")]
+    Clients {
+        /// The user.
+        uid: u32,
+        /// The value.
+        limit: u32,
+    },
+    /// `max_client_bytes_per_uid`
+    #[error("the rings of uid {uid} take {held} bytes; {wanted} more are above max_client_bytes_per_uid ({limit})")]
+    ClientBytes {
+        /// The user.
+        uid: u32,
+        /// What its clients have.
+        held: u64,
+        /// What one more would bring.
+        wanted: u64,
+        /// The value.
+        limit: u64,
+    },
+    /// The share of the hub's descriptors that one user may take.
+    #[error(
+        "uid {uid} has {limit} clients, and the hub has no descriptors for more: raise its limit of open files (LimitNOFILE)"
+    )]
+    ClientDescriptors {
+        /// The user.
+        uid: u32,
+        /// So many clients.
+        limit: u32,
+    },
 }
 
 /// Why a call was refused or could not be made. Travels over the wire as it is, so variants are only ever appended.

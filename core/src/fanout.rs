@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 
-use crate::channel::ChannelId;
+use crate::channel::{ChannelId, Namespace};
 use crate::identity::Grant;
 use crate::metrics::Counters;
 use crate::sequencer::Seats;
@@ -36,7 +36,7 @@ struct Dismissals {
 /// Which connections are to end, and what they are told. Each HTTP thread ends its own.
 pub(crate) struct Dismissal {
     /// Those of this user: by their token, or by a channel of the user's.
-    pub(crate) user: Option<(Box<str>, HashSet<ChannelId>)>,
+    pub(crate) user: Option<(Namespace, Box<str>, HashSet<ChannelId>)>,
     /// Of these, those that are subscribed to this channel.
     pub(crate) channel: Option<ChannelId>,
     pub(crate) reason: Box<str>,
@@ -53,7 +53,7 @@ impl Dismissal {
     /// For so many threads.
     pub(crate) fn new(
         threads: usize,
-        user: Option<(Box<str>, HashSet<ChannelId>)>,
+        user: Option<(Namespace, Box<str>, HashSet<ChannelId>)>,
         channel: Option<ChannelId>,
         reason: &str,
         done: Done,
@@ -65,10 +65,11 @@ impl Dismissal {
     /// Whether it is about a connection with these seats that was let in with `grant`.
     pub(crate) fn concerns(&self, grant: Option<&Grant>, places: &Places) -> bool {
         let sits = |is: &dyn Fn(ChannelId) -> bool| places.iter().any(|(channel, _)| is(*channel));
-        let of_user = match (&self.user, grant.and_then(|grant| grant.identity.as_ref())) {
+        let identified = grant.and_then(|grant| Some((&grant.namespace, &*grant.identity.as_ref()?.user)));
+        let of_user = match (&self.user, identified) {
             (None, _) => true,
-            (Some((user, _)), Some(identity)) => *identity.user == **user,
-            (Some((_, owned)), None) => !owned.is_empty() && sits(&|channel| owned.contains(&channel)),
+            (Some((namespace, user, _)), Some(identified)) => identified == (namespace, user),
+            (Some((.., owned)), None) => !owned.is_empty() && sits(&|channel| owned.contains(&channel)),
         };
         of_user && self.channel.is_none_or(|wanted| sits(&|channel| channel == wanted))
     }

@@ -20,6 +20,7 @@ use crate::channel::{ChannelName, MAX_NAME};
 use crate::config::Config;
 use crate::control::{Control, Kept};
 use crate::http_thread::{From, HttpThread, Inbox, Leave, Order};
+use crate::ingress::admission::Admission;
 use crate::ingress::answer;
 use crate::ingress::rings::Attachment;
 use crate::journal;
@@ -59,6 +60,7 @@ pub struct Sockets {
 pub struct Hub {
     config: Arc<Config>,
     engine: Arc<Sequencer>,
+    admission: Arc<Admission>,
     inboxes: Vec<Arc<Inbox>>,
     accepting: watch::Sender<bool>,
     ended: Receiver<io::Result<()>>,
@@ -126,7 +128,9 @@ impl Hub {
         let socket = config.socket.display().to_string();
         let engine = Sequencer::new(limits(&config), mailboxes, start, socket, journal, access, control.clone())?;
         let engine = Arc::new(engine);
-        for (client, inbox) in take_over(clients, &engine, &config).into_iter().zip(inboxes.iter().cycle()) {
+        let admission = Admission::new(&config);
+        for (client, inbox) in take_over(clients, &engine, &config, &admission).into_iter().zip(inboxes.iter().cycle())
+        {
             inbox.deal_client(client);
         }
         let (accepting, stop) = watch::channel(true);
@@ -136,7 +140,7 @@ impl Hub {
         let mut sockets = Some(sockets);
         for (id, inbox) in inboxes.iter().enumerate() {
             let (engine, config, inbox, end) = (engine.clone(), config.clone(), inbox.clone(), end.clone());
-            let control = control.clone();
+            let (control, admission) = (control.clone(), admission.clone());
             let acceptor = sockets.take().map(|sockets| (sockets, inboxes.clone(), stop.clone()));
             let gone = Gone(lost.clone());
             let thread = std::thread::Builder::new().name(format!("push-http-{id}")).spawn(move || {
@@ -149,7 +153,7 @@ impl Hub {
                             tokio::task::spawn_local(sweep(engine.clone(), stop.clone()));
                             tokio::task::spawn_local(keep_presence(engine.clone(), stop));
                         }
-                        HttpThread::new(id as u8, engine, config, inbox, control)?.run().await
+                        HttpThread::new(id as u8, engine, config, inbox, admission, control)?.run().await
                     })
                 };
                 // Nobody listens when the hub was dropped instead of drained.
@@ -164,7 +168,7 @@ impl Hub {
                 }
             }
         }
-        Ok(Self { config, engine, inboxes, accepting, ended, threads, lost })
+        Ok(Self { config, engine, admission, inboxes, accepting, ended, threads, lost })
     }
 
     /// What the hub knows.
@@ -185,6 +189,7 @@ impl Hub {
         self.config = config.clone();
         self.inboxes.iter().for_each(|inbox| inbox.reconfigure(config.clone()));
         self.engine.set_limits(limits(config));
+        self.admission.change(config);
     }
 
     /// Wakes all threads, and returns when the engine could be entered: the keeper wants to know whether they live.
@@ -297,8 +302,8 @@ fn cannot_start(error: &io::Error) -> StartError {
 }
 
 /// Carries out what stands in the rings of these clients. Those that go on are given back.
-fn take_over(clients: Vec<Kept>, engine: &Sequencer, config: &Config) -> Vec<Attachment> {
-    let took = |kept: Kept| match Attachment::take_over(kept) {
+fn take_over(clients: Vec<Kept>, engine: &Sequencer, config: &Config, admission: &Arc<Admission>) -> Vec<Attachment> {
+    let took = |kept: Kept| match Attachment::take_over(kept, admission) {
         Ok(client) => Some(client),
         Err(error) => {
             tracing::warn!("a client of the hub before this one is dropped: {error}");
@@ -311,7 +316,8 @@ fn take_over(clients: Vec<Kept>, engine: &Sequencer, config: &Config) -> Vec<Att
     }
     let longest = config.max_channel_id_length;
     clients.retain_mut(|client| {
-        client.drain(config.max_message_size, |origin, call| answer(engine, longest, Some(origin), call))
+        let namespace = client.namespace().clone();
+        client.drain(config.max_message_size, |origin, call| answer(engine, longest, &namespace, Some(origin), call))
     });
     clients
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::value::RawValue;
 
+use crate::channel::Namespace;
 use crate::error::Error;
 
 /// The longest name of a user, in bytes.
@@ -25,6 +26,8 @@ pub(crate) struct Identity {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Grant {
     pub(crate) identity: Option<Identity>,
+    /// Whose user that is.
+    pub(crate) namespace: Namespace,
     /// The second of Unix time in which it ends.
     pub(crate) expires: u32,
     /// It lets its holder publish to the channels of the connection.

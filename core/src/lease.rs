@@ -20,6 +20,8 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use serde::{Deserialize, Serialize};
 
 use crate::call::{Hello, PROTOCOL};
+#[cfg(feature = "hub")]
+use crate::error::Error;
 
 /// What tells builds apart.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");
@@ -37,10 +39,10 @@ impl Lease {
     }
 }
 
-/// The hub's answer to [`Hello::Lease`]; the lease's writing end comes with it.
+/// The hub's answer to [`Hello::Lease`]; the lease's writing end comes with it, unless it was refused.
 #[derive(Debug, Serialize, Deserialize)]
 struct Granted {
-    /// In what the hub differs from the one that was asked for.
+    /// In what the hub differs from the one that was asked for, or why there is no lease.
     difference: Option<String>,
 }
 
@@ -48,6 +50,8 @@ struct Granted {
 pub(crate) enum Asked {
     /// A hub lives and is kept.
     Granted { held: OwnedFd, difference: Option<String> },
+    /// The hub lives, and does not let this user keep it.
+    Refused(String),
     /// Nothing listens at the path.
     Nobody,
     /// Somebody took the connection, or would, but gave no lease: it is ending, stopped, or no hub.
@@ -87,8 +91,11 @@ fn answer(connection: &OwnedFd, hello: &Hello, deadline: Instant) -> io::Result<
     }
     let (text, held) = receive(connection.as_fd())?;
     let granted: Granted = postcard::from_bytes(&text).map_err(io::Error::other)?;
-    let held = held.into_iter().next().ok_or(io::ErrorKind::InvalidData)?;
-    Ok(Asked::Granted { held, difference: granted.difference })
+    match (held.into_iter().next(), granted.difference) {
+        (Some(held), difference) => Ok(Asked::Granted { held, difference }),
+        (None, Some(why)) => Ok(Asked::Refused(why)),
+        (None, None) => Err(io::ErrorKind::InvalidData.into()),
+    }
 }
 
 /// Waits until there is something to read or `deadline` is over.
@@ -111,6 +118,16 @@ pub(crate) fn timespec(duration: Duration) -> Timespec {
 
 /// Most descriptors of a datagram; the kernel allows 253.
 pub(crate) const WITH: usize = 250;
+
+/// Tells who asked for a lease that it gets none.
+///
+/// # Errors
+/// It is gone.
+#[cfg(feature = "hub")]
+pub(crate) fn refuse(connection: BorrowedFd<'_>, error: &Error) -> io::Result<()> {
+    let refused = postcard::to_stdvec(&Granted { difference: Some(error.to_string()) }).map_err(io::Error::other)?;
+    send(connection, &refused, &[])
+}
 
 /// Sends one datagram with descriptors; never waits.
 pub(crate) fn send(to: BorrowedFd<'_>, bytes: &[u8], with: &[BorrowedFd<'_>]) -> io::Result<()> {

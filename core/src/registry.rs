@@ -20,7 +20,7 @@ pub(crate) enum Entry<'a> {
     Channel {
         /// Which it is among those that live.
         id: ChannelId,
-        /// Its name.
+        /// Its identity: namespace and name.
         name: &'a str,
         /// Set when the backend created it.
         options: Option<ChannelOptions>,
@@ -45,6 +45,8 @@ pub(crate) enum Entry<'a> {
     },
     /// A member: who was online when the hub ended is so for the next one, for a grace.
     Member {
+        /// Whose site it is.
+        namespace: &'a str,
         /// Its channel; `None`: the site.
         channel: Option<&'a str>,
         /// Who.

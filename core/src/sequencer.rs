@@ -9,7 +9,7 @@
 //! before what is old is marked dead, and that something may be missing is written before it is. See [`restore`].
 //!
 //! Where there is an events channel, it is told within the same entry that channels came and went and who subscribed. It
-//! is told nothing about itself.
+//! is told nothing about itself. Each namespace has one of its own.
 //!
 //! A thread that has seats is owed the messages of their channels in order: `owed` holds their addresses until the thread
 //! has copied them out, even when the channel's history has already dropped them.
@@ -28,7 +28,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::access::{self, Access, Revoked, revocation};
 use crate::call::{Status, StoredMessage};
 use crate::channel::{
-    Channel, ChannelId, ChannelInfo, ChannelName, ChannelOptions, Dedupe, Directory, Entry, ThreadId,
+    Channel, ChannelId, ChannelInfo, ChannelName, ChannelOptions, Dedupe, Directory, Entry, Namespace, ThreadId,
 };
 use crate::control::Control;
 use crate::error::{Error, Limit};
@@ -102,6 +102,10 @@ impl Limits {
     /// Wildcard channels are counted apart, and open to every subscriber.
     fn is_wildcard(&self, name: &str) -> bool {
         self.wildcard_prefix.as_ref().is_some_and(|prefix| name.starts_with(&**prefix))
+    }
+
+    fn is_events(&self, name: &str) -> bool {
+        self.events.as_ref().is_some_and(|events| **events == *name)
     }
 }
 
@@ -218,8 +222,8 @@ impl Sequencer {
     ///
     /// # Errors
     /// [`Error::LimitExceeded`]: there is no memory to remember it.
-    pub(crate) fn revoke(&self, user: Option<&str>, channel: Option<&str>) -> Result<(), Error> {
-        let key = revocation("", user, channel);
+    pub(crate) fn revoke(&self, namespace: &Namespace, user: Option<&str>, channel: Option<&str>) -> Result<(), Error> {
+        let key = revocation(namespace.as_str(), user, channel);
         self.change(|state, _| state.revoke(&key))
     }
 
@@ -233,14 +237,14 @@ impl Sequencer {
         self.change(|state, now| state.find(now, channel))
     }
 
-    /// The channels that belong to the user.
-    pub(crate) fn owned_by(&self, user: &str) -> HashSet<ChannelId> {
+    /// The channels that belong to the user of this namespace.
+    pub(crate) fn owned_by(&self, namespace: &Namespace, user: &str) -> HashSet<ChannelId> {
         let (mut owned, mut slot) = (HashSet::new(), 0);
         // In parts: publishers want in, too.
         while let Some(part) = self.enter().channels.part(slot, OWNED) {
             let owners = part.filter(|channel| {
                 let owner = channel.created.as_ref().and_then(|options| options.owner.as_deref());
-                owner == Some(user)
+                owner == Some(user) && channel.name.namespace() == namespace.as_str()
             });
             owned.extend(owners.map(|channel| channel.id));
             slot += OWNED;
@@ -328,9 +332,10 @@ impl Sequencer {
         self.change(|state, now| state.clear(now, channel))
     }
 
-    /// Counters of the channels whose names begin with `prefix` and come after `after`, in the order of their names.
-    pub fn list_channels(&self, prefix: &str, after: &str, limit: usize) -> Vec<ChannelInfo> {
-        self.change(|state, now| state.list(now, prefix, after, limit))
+    /// Counters of the namespace's channels whose names begin with `prefix` and come after `after`, in the order of their
+    /// names.
+    pub fn list_channels(&self, namespace: &Namespace, prefix: &str, after: &str, limit: usize) -> Vec<ChannelInfo> {
+        self.change(|state, now| state.list(now, namespace, prefix, after, limit))
     }
 
     /// The channel's stored messages after the position, oldest first, at most `limit` and [`MAX_PAGE`] bytes.
@@ -347,7 +352,8 @@ impl Sequencer {
         stored.collect()
     }
 
-    /// Creates the channel, or gives an existing one these options. Without a name it gets an unguessable one.
+    /// Creates the channel, or gives an existing one these options. Without a name it gets an unguessable one, in the empty
+    /// namespace.
     ///
     /// # Errors
     /// [`Error::LimitExceeded`], [`Error::InvalidName`], [`Error::InvalidArgument`], [`Error::AccessDenied`] for the events
@@ -355,7 +361,7 @@ impl Sequencer {
     pub fn create_channel(&self, name: Option<ChannelName>, options: ChannelOptions) -> Result<ChannelName, Error> {
         let name = match name {
             Some(name) => name,
-            None => random_name()?,
+            None => random_name(&Namespace::default())?,
         };
         self.change(|state, now| state.create(now, name.clone(), options))?;
         Ok(name)
@@ -383,9 +389,9 @@ impl Sequencer {
         })
     }
 
-    /// Whether this is the events channel, which only the hub changes.
+    /// Whether this is an events channel, which only the hub changes.
     pub(crate) fn is_events_channel(&self, channel: &ChannelName) -> bool {
-        self.events.as_ref() == Some(channel)
+        self.events.as_deref() == Some(channel)
     }
 
     /// The position of the newest message of all.
@@ -475,7 +481,7 @@ impl Sequencer {
         message: &NewMessage<'_>,
     ) -> Result<(), Error> {
         let state = self.enter();
-        let others = seats.iter().filter(|id| state.events != Some(**id));
+        let others = seats.iter().filter(|id| !state.events.contains(id));
         let channels = others.filter_map(|id| state.channels.get(*id));
         let names = channels.map(|channel| &channel.name).filter(|name| one.is_none_or(|one| &***name == one));
         let batch: Vec<_> = names.map(|name| (name.clone(), *message)).collect();
@@ -605,12 +611,12 @@ fn published([id, position, subscribers]: [u64; progress::RESULT]) -> Published 
 }
 
 /// 128 random bits in the URL-safe base64 alphabet.
-fn random_name() -> Result<ChannelName, Error> {
+pub(crate) fn random_name(namespace: &Namespace) -> Result<ChannelName, Error> {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut bytes = [0; 22];
     getrandom::fill(&mut bytes).map_err(|error| Error::HubUnavailable(format!("no random numbers: {error}")))?;
     let text = bytes.map(|byte| ALPHABET[usize::from(byte & 63)]);
-    Ok(ChannelName::new(&text, text.len())?)
+    Ok(ChannelName::within(namespace, &text, text.len())?)
 }
 
 /// The position after `head`: time never goes backwards, and a second that is full borrows from the next.
@@ -630,8 +636,8 @@ struct State {
     channels: Directory,
     /// How many of them are wildcard channels.
     wildcards: usize,
-    /// The one that is told of the others. It never goes.
-    events: Option<ChannelId>,
+    /// Those that are told of the others of their namespaces. That of the empty namespace never goes.
+    events: Vec<ChannelId>,
     head: Position,
     /// Of channels that are gone, messages up to here may have been stored.
     watermark: Position,
@@ -679,17 +685,31 @@ struct Last {
 }
 
 impl State {
-    fn open_events_channel(&mut self, now: u32, name: &ChannelName) {
+    /// The events channel of this name, made if need be. `None` without memory.
+    fn open_events_channel(&mut self, now: u32, name: &ChannelName) -> Option<ChannelId> {
         let id = match self.channels.find(name).map_or_else(|| self.insert(now, name), Ok) {
             Ok(id) => id,
-            Err(limit) => return tracing::error!("there is no room for the events channel: {limit}"),
+            Err(limit) => {
+                tracing::error!("there is no room for the events channel: {limit}");
+                return None;
+            }
         };
         let channel = self.channels.get_mut(id).expect("just found");
         self.channel_bytes -= channel.allocated();
         // As if the backend had made it: it is there for subscribers before it holds a message.
         channel.created.get_or_insert_default();
         self.channel_bytes += channel.allocated();
-        self.events = Some(id);
+        if !self.events.contains(&id) {
+            self.events.push(id);
+        }
+        Some(id)
+    }
+
+    /// Whether the channel stays although nobody uses it. Namespaces come and go with their clients, and so do their events
+    /// channels.
+    fn is_permanent(&self, id: ChannelId) -> bool {
+        let stays = |id: &ChannelId| self.channels.get(*id).is_some_and(|channel| channel.name.namespace().is_empty());
+        self.events.contains(&id) && stays(&id)
     }
 
     fn count(&mut self, sent: &Batch) {
@@ -699,8 +719,8 @@ impl State {
 
     /// Stored messages, without those of the hub itself.
     fn stored(&self) -> u64 {
-        let events = self.events.and_then(|id| self.channels.get(id));
-        self.stored - events.map_or(0, |events| events.history.len() as u64)
+        let events = self.events.iter().filter_map(|id| self.channels.get(*id));
+        self.stored - events.map(|events| events.history.len() as u64).sum::<u64>()
     }
 
     fn memory(&self) -> usize {
@@ -731,8 +751,8 @@ impl State {
         message: &NewMessage<'_>,
     ) -> Result<(Published, Woken), Error> {
         self.check(message)?;
+        self.check_changeable(name)?;
         let id = self.find_or_create(now, name)?;
-        self.check_changeable(id)?;
         let done = self.publish_in(origin, now, id, name, message)?;
         if let Some(Origin { progress, .. }) = origin {
             progress.carried_out(words(done.0));
@@ -740,13 +760,15 @@ impl State {
         Ok(done)
     }
 
-    /// Tells the events channel what became of a channel.
+    /// Tells the events channel of its namespace what became of a channel.
     fn tell(&mut self, now: u32, kind: &'static str, channel: &ChannelName) {
-        let Some(id) = self.events else { return };
+        let Some(events) = self.limits.events.as_ref().filter(|events| ***events != **channel) else { return };
+        let name = channel.beside(events);
+        let known = self.channels.find(&name).filter(|id| self.events.contains(id));
+        let Some(id) = known.or_else(|| self.open_events_channel(now, &name)) else { return };
         let mut text = format!("{{\"type\": \"{kind}\", \"channel\": ").into_bytes();
         serde_json::to_writer(&mut text, &**channel).expect("writing text to memory");
         text.push(b'}');
-        let name = self.channels.get(id).expect("it never goes").name.clone();
         let message = NewMessage { kind: Kind::Json, event: Some(kind), ..NewMessage::new(&text) };
         // Without memory nobody is told.
         if let Ok((_, woken)) = self.publish_in(None, now, id, &name, &message) {
@@ -845,7 +867,7 @@ impl State {
         self.head = published.position;
         let channel = self.channels.get_mut(id).expect("just found");
         channel.published = published.id;
-        self.published += u64::from(Some(id) != self.events);
+        self.published += u64::from(!self.events.contains(&id));
         channel.last = published.position;
         channel.used = now;
         let counters = channel.counters();
@@ -889,8 +911,8 @@ impl State {
         if len > limit { Err(Error::TooLarge { len, limit }) } else { Ok(()) }
     }
 
-    fn check_changeable(&self, id: ChannelId) -> Result<(), Error> {
-        if self.events == Some(id) { Err(Error::AccessDenied(READ_ONLY.to_owned())) } else { Ok(()) }
+    fn check_changeable(&self, name: &str) -> Result<(), Error> {
+        if self.limits.is_events(name) { Err(Error::AccessDenied(READ_ONLY.to_owned())) } else { Ok(()) }
     }
 
     fn check(&self, message: &NewMessage<'_>) -> Result<(), Error> {
@@ -976,8 +998,8 @@ impl State {
             }
             registry::Entry::Key { channel, key, .. } => dedupe.relocate(channel, key, from, to),
             registry::Entry::Revoked { key, .. } => revoked.relocate(key, from, to),
-            registry::Entry::Member { channel, user, .. } => {
-                let place = presence::place(channel);
+            registry::Entry::Member { namespace, channel, user, .. } => {
+                let place = presence::place(namespace, channel);
                 place.is_some_and(|place| presence.relocate(&place, user, from, to))
             }
         });
@@ -1000,7 +1022,7 @@ impl State {
             if guest.is_somebody() {
                 self.leave_channel(moment, thread, guest, &name);
             }
-            if self.events.is_some_and(|events| events != id) {
+            if self.limits.events.is_some() && !self.events.contains(&id) {
                 left.push(name);
             }
         }
@@ -1045,15 +1067,15 @@ impl State {
 
     /// Sees to it that the channel is looked at when its next message, or the channel itself, expires.
     fn arm(&mut self, now: u32, id: ChannelId) {
-        let Some(channel) = self.channels.get_mut(id) else { return };
-        let own = channel.expires(self.limits.channel_inactivity).filter(|_| self.events != Some(id));
-        let own = own.unwrap_or(u32::MAX);
-        let due = own.min(channel.history.next_expiry());
+        let Some(channel) = self.channels.get(id) else { return };
+        let own = channel.expires(self.limits.channel_inactivity).unwrap_or(u32::MAX);
+        let next_expiry = channel.history.next_expiry();
+        let due = if self.is_permanent(id) { next_expiry } else { own.min(next_expiry) };
         if due == u32::MAX {
             return;
         }
         let due = due.clamp(now.saturating_add(1), now.saturating_add(HORIZON));
-        if due < channel.armed {
+        if let Some(channel) = self.channels.get_mut(id).filter(|channel| due < channel.armed) {
             channel.armed = due;
             self.deadlines.entry(due).or_default().push_back(id);
         }

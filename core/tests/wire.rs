@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 
 use push_core::call::{Answer, Call, Hello, Outcome, PROTOCOL, Welcome};
 use push_core::client::{Client, Options};
+use push_core::config::Config;
 use push_core::error::Error;
+use push_core::ingress::admission::Admission;
 use push_core::ingress::feed::Feed;
 use push_core::ingress::rings::{self, Greeting, Halt};
 use push_core::message::{NewMessage, Position, Published};
@@ -70,8 +72,8 @@ struct Received {
     payload: Vec<u8>,
 }
 
-#[derive(Default)]
 struct State {
+    admission: Arc<Admission>,
     received: Mutex<Vec<Received>>,
     attached: AtomicUsize,
     ended: AtomicUsize,
@@ -101,7 +103,14 @@ impl Recorder {
 
     /// Answers take as long as `slowness`.
     fn listen(listener: OwnedFd, slowness: Duration) -> Self {
-        let state = Arc::new(State::default());
+        let state = Arc::new(State {
+            admission: Admission::new(&Config::default()),
+            received: Mutex::default(),
+            attached: AtomicUsize::default(),
+            ended: AtomicUsize::default(),
+            rejected: Mutex::default(),
+            stop: AtomicBool::default(),
+        });
         let (own, accept) = (Arc::clone(&state), listener.try_clone().expect("a descriptor"));
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -151,7 +160,7 @@ impl Drop for Recorder {
 }
 
 async fn record(socket: OwnedFd, state: Arc<State>, slowness: Duration) {
-    match rings::greet(socket, async |_, _| true).await {
+    match rings::greet(socket, &state.admission, async |_, _| true).await {
         Ok(Greeting::Attach(client)) => {
             state.attached.fetch_add(1, SeqCst);
             let pid = client.peer().pid;

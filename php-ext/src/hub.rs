@@ -50,8 +50,8 @@ pub(crate) fn start() {
             Err(error) => Err(error.clone()),
         };
         match &started {
-            Ok(Started { how: How::Kept { difference }, .. }) => zend::warn_at_start(&format!(
-                "push: the running hub serves others too and keeps its configuration, which differs: {difference}"
+            Ok(Started { how: How::Kept { difference, why }, .. }) => zend::warn_at_start(&format!(
+                "push: the running hub goes on with its configuration, which differs: {difference}; {why}"
             )),
             Ok(_) => {}
             Err(error) => zend::warn_at_start(&format!("push: no hub was started: {error}")),
@@ -106,12 +106,18 @@ fn started() -> Result<(&'static Start, Mode, &'static Config), Error> {
 pub(crate) fn with_client<T>(call: impl FnOnce(&mut Client) -> Result<T, Error>) -> Result<T, Error> {
     let globals = GLOBALS.get();
     let (start, mode, config) = started()?;
+    let namespace = match &*globals.namespace.borrow() {
+        None => config.namespace.clone(),
+        Some(Ok(namespace)) => namespace.clone(),
+        Some(Err(error)) => return Err(Error::HubUnavailable(error.clone())),
+    };
     let mut client = match (globals.client.take(), mode) {
         (Some(client), _) => client,
         (None, Mode::Attach) => open(config, start),
         (None, Mode::Embedded) => Client::embedded(embedded(config)?.clone()),
     };
     client.set_timeout(globals.timeout.get().unwrap_or(config.timeout));
+    client.set_namespace(&namespace);
     let outcome = call(&mut client);
     globals.client.set(Some(client));
     outcome.map_err(|error| match (error, &start.started) {

@@ -2,7 +2,7 @@
 //!
 //! Each key of the core's `Config` is `push.<key>`; beside them stand `push.config` (a TOML file, which the entries
 //! override), `push.mode`, `push.hub`, `push.short_names` and `push.on_unavailable`. All are SYSTEM except the last and `push.timeout`,
-//! which a script may set for its own calls. An empty entry is not set, except that PHP turns `Off` and `none` into an empty text: given in a file or by
+//! which a script may set for its own calls; `push.namespace` is read again where a pool of php-fpm sets it for its workers. An empty entry is not set, except that PHP turns `Off` and `none` into an empty text: given in a file or by
 //! `-d`, that text is offered to the key, and only one that has no such value ignores it.
 
 use std::ffi::c_int;
@@ -32,6 +32,7 @@ pub(crate) fn register(module: c_int) {
         ];
         entries.extend(Config::keys().iter().map(|key| match key.name {
             "timeout" => IniEntry::changeable("push.timeout", c"", timeout_changed),
+            "namespace" => IniEntry::by_pool("push.namespace", c"", namespace_changed),
             name => IniEntry::system(format!("push.{name}"), c""),
         }));
         entries
@@ -47,6 +48,15 @@ fn timeout_changed(text: &str, at_start: bool) -> bool {
         GLOBALS.get().timeout.set(timeout);
     }
     accepted
+}
+
+/// Takes whatever a pool says: a wrong namespace must not leave its workers in another one. Their calls say what is wrong.
+fn namespace_changed(text: &str, _: bool) -> bool {
+    let mut config = Config::default();
+    let set = config.set("namespace", text).map(|()| config.namespace);
+    let namespace = (!text.is_empty()).then(|| set.map_err(|error| format!("push.{error}")));
+    GLOBALS.get().namespace.replace(namespace);
+    true
 }
 
 /// As [`timeout_changed`].

@@ -15,13 +15,14 @@ mod presence;
 #[allow(unsafe_code, reason = "the layer over the Zend API")]
 mod zend;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use ext_php_rs::builders::ModuleBuilder;
 use ext_php_rs::zend::{ModuleEntry, ModuleGlobal, ModuleGlobals, StaticModuleEntry, php_sapi_name};
+use push_core::channel::Namespace;
 use push_core::client::Client;
 
 /// What one thread of PHP has.
@@ -30,6 +31,8 @@ pub struct Globals {
     outcome: zend::Parked,
     client: Cell<Option<Client>>,
     timeout: Cell<Option<Duration>>,
+    /// `push.namespace`, unless it is empty, or why it is none.
+    namespace: RefCell<Option<Result<Namespace, String>>>,
     warns: Cell<bool>,
 }
 

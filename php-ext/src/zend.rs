@@ -618,25 +618,30 @@ pub(crate) fn ini_given(name: &str) -> bool {
 pub(crate) struct IniEntry {
     name: String,
     default: &'static CStr,
+    permission: IniEntryPermission,
     changed: Option<fn(&str, bool) -> bool>,
 }
 
 impl IniEntry {
     /// Set in a file or on the command line only.
     pub(crate) fn system(name: impl Into<String>, default: &'static CStr) -> Self {
-        Self { name: name.into(), default, changed: None }
+        Self { name: name.into(), default, permission: IniEntryPermission::System, changed: None }
     }
 
     /// Also set by scripts.
     pub(crate) fn changeable(name: impl Into<String>, default: &'static CStr, changed: fn(&str, bool) -> bool) -> Self {
-        Self { name: name.into(), default, changed: Some(changed) }
+        Self { permission: IniEntryPermission::All, ..Self::by_pool(name, default, changed) }
+    }
+
+    /// Not set by scripts, but by a pool of php-fpm in its workers.
+    pub(crate) fn by_pool(name: impl Into<String>, default: &'static CStr, changed: fn(&str, bool) -> bool) -> Self {
+        Self { changed: Some(changed), ..Self::system(name, default) }
     }
 
     fn definition(self) -> IniEntryDef {
-        let permission = self.changed.map_or(IniEntryPermission::System, |_| IniEntryPermission::All);
         // None of our names has a NUL; from PHP 8.5 on the engine keeps pointing to them.
         let name: &'static CStr = Box::leak(CString::new(self.name).unwrap_or_default().into());
-        let mut entry = IniEntryDef::new(name, self.default, permission);
+        let mut entry = IniEntryDef::new(name, self.default, self.permission);
         if let Some(changed) = self.changed {
             entry.on_modify = Some(ini_modified);
             entry.mh_arg1 = changed as *mut c_void;

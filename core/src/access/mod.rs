@@ -140,7 +140,7 @@ pub(crate) fn may_subscribe(
             false => Ok(None),
         };
     };
-    let (namespace, revoked) = ("", engine.revoked());
+    let (namespace, revoked) = (location.namespace.as_str(), engine.revoked());
     let user = token.identity.as_ref().map(|identity| &*identity.user);
     if user.is_some_and(|user| revoked.concerns_user(namespace, user, token.issued)) {
         return Err(refuse(401, "The token was refused: it was revoked."));
@@ -157,7 +157,8 @@ pub(crate) fn may_subscribe(
         }
     }
     let publish = token.publish && all;
-    Ok(Some(Rc::new(Grant { identity: token.identity, expires: token.expires, publish })))
+    let (identity, namespace) = (token.identity, location.namespace.clone());
+    Ok(Some(Rc::new(Grant { identity, namespace, expires: token.expires, publish })))
 }
 
 /// Whether the request may do to these channels what it wants; `changes`: more than to read their counters. Who presents a
@@ -193,6 +194,6 @@ fn presented(access: &Access, location: &Location, request: &Request<'_>, now: u
         }
         Credential::Token(token) => token,
     };
-    let verified = access.verify(&token, "", now);
+    let verified = access.verify(&token, location.namespace.as_str(), now);
     verified.map(Some).map_err(|why| access.refuse(401, &format!("The token was refused: {why}."), now))
 }

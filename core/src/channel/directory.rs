@@ -10,7 +10,7 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use super::history::History;
-use super::{ChannelInfo, ChannelName, ChannelOptions};
+use super::{ChannelInfo, ChannelName, ChannelOptions, Namespace};
 use crate::log::Address;
 use crate::message::Position;
 use crate::registry::Counters;
@@ -135,7 +135,7 @@ impl Channel {
 
     /// Bytes that a new channel of this name takes: itself, its name with two counters, its places among the names.
     pub(crate) fn cost(name: &ChannelName) -> usize {
-        size_of::<Self>() + name.len() + 16 + 8 + 32
+        size_of::<Self>() + name.identity().len() + 16 + 8 + 32
     }
 }
 
@@ -211,10 +211,16 @@ impl Directory {
         Some(channel)
     }
 
-    /// The names that begin with `prefix` and come after `after`, in order.
-    pub(crate) fn names<'a>(&'a self, prefix: &'a str, after: &'a str) -> impl Iterator<Item = &'a ChannelName> {
-        let from = if after < prefix { Bound::Included(prefix) } else { Bound::Excluded(after) };
-        self.names.range::<str, _>((from, Bound::Unbounded)).take_while(move |name| name.starts_with(prefix))
+    /// The names of a namespace that begin with `prefix` and come after `after`, in order.
+    pub(crate) fn names(&self, namespace: &Namespace, prefix: &str, after: &str) -> impl Iterator<Item = &ChannelName> {
+        let (begin, after) = (namespace.with(prefix), namespace.with(after));
+        let first = namespace.first();
+        let from = match (&*after).max(first).max(&begin) {
+            from if from == after => Bound::Excluded(from),
+            from => Bound::Included(from),
+        };
+        let range = self.names.range::<str, _>((from, Bound::Unbounded));
+        range.take_while(move |name| name.identity().starts_with(&begin))
     }
 
     pub(crate) fn ids(&self) -> Vec<ChannelId> {

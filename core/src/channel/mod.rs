@@ -7,6 +7,7 @@ mod directory;
 #[cfg(feature = "hub")]
 pub(crate) mod history;
 mod name;
+mod namespace;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,7 @@ pub(crate) use directory::{Channel, ChannelId, Directory, ThreadId};
 #[cfg(feature = "hub")]
 pub(crate) use history::Entry;
 pub use name::{ChannelName, Forbidden, InvalidName, MAX_NAME};
+pub use namespace::{InvalidNamespace, MAX_NAMESPACE, Namespace};
 
 use crate::message::Position;
 

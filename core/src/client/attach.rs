@@ -75,9 +75,10 @@ impl Client {
     }
 
     fn welcomed_with(&self, protocol: u16, memfd: &OwnedFd, deadline: &mut Deadline) -> Result<Hub, Unwelcome> {
-        let hello = match self.subscribes {
-            true => Hello::Subscribe { protocol },
-            false => Hello::Attach { protocol },
+        let hello = match (self.namespace.as_str(), self.subscribes) {
+            ("", true) => Hello::Subscribe { protocol },
+            ("", false) => Hello::Attach { protocol },
+            (namespace, subscribes) => Hello::Within { protocol, namespace: namespace.to_owned(), subscribes },
         };
         #[cfg(feature = "hub")]
         if let Some(hub) = &self.embedded {

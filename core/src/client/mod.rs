@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 pub use subscription::Subscription;
 
 use crate::call::{Answer, Call, MAX_BATCH, MAX_PAGE, Outcome, Status, StoredMessage};
-use crate::channel::{ChannelInfo, ChannelName, ChannelOptions, MAX_NAME};
+use crate::channel::{ChannelInfo, ChannelName, ChannelOptions, MAX_NAME, Namespace};
 #[cfg(feature = "hub")]
 use crate::embedded::Embedded;
 use crate::error::Error;
@@ -53,6 +53,7 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Client {
     options: Options,
+    namespace: Namespace,
     link: Option<Link>,
     /// Of the last acknowledged call.
     number: u64,
@@ -141,6 +142,7 @@ impl Client {
     pub fn new(options: Options) -> Self {
         Self {
             options,
+            namespace: Namespace::default(),
             link: None,
             number: 0,
             pause: None,
@@ -163,7 +165,17 @@ impl Client {
             backoff: LONGEST_PAUSE,
             ring_size: 256 << 10,
         };
-        Self { embedded: Some(hub), ..Self::new(options) }
+        Self { namespace: hub.namespace().clone(), embedded: Some(hub), ..Self::new(options) }
+    }
+
+    /// Makes the calls to come about the channels of this namespace. A change is another attach, after which the hub acts on
+    /// what was sent before in its own time.
+    pub fn set_namespace(&mut self, namespace: &Namespace) {
+        if self.namespace != *namespace {
+            self.namespace = namespace.clone();
+            self.link = None;
+            self.pause = None;
+        }
     }
 
     /// Changes the time-out of the calls to come.
@@ -194,7 +206,7 @@ impl Client {
         message.check()?;
         #[cfg(feature = "hub")]
         if let Some(hub) = &self.embedded {
-            return hub.call(Call::Publish { channel, message: *message }).map(drop);
+            return hub.call(&self.namespace, Call::Publish { channel, message: *message }).map(drop);
         }
         self.leave_if_forked();
         let attached = self.link.as_ref().is_some_and(|link| link.hub.is_some());
@@ -390,7 +402,7 @@ impl Client {
     pub fn probe(&mut self, timeout: Duration) -> Result<(), Error> {
         #[cfg(feature = "hub")]
         if let Some(hub) = &self.embedded {
-            return hub.call(Call::Ping).map(drop);
+            return hub.call(&self.namespace, Call::Ping).map(drop);
         }
         self.leave_if_forked();
         match self.acknowledged(&Call::Ping, timeout)? {
@@ -402,7 +414,7 @@ impl Client {
     fn call(&mut self, call: Call<'_>) -> Result<Answer, Error> {
         #[cfg(feature = "hub")]
         if let Some(hub) = &self.embedded {
-            return hub.call(call);
+            return hub.call(&self.namespace, call);
         }
         self.leave_if_forked();
         self.check_pause()?;

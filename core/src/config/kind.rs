@@ -13,8 +13,8 @@ use std::time::Duration;
 use regex_lite::Regex;
 
 use super::template::Template;
-use super::{Address, Authorization, Log, LogLevel, Origins, Padding, Preset, Variable};
-use crate::channel::{ChannelName, MAX_NAME};
+use super::{Access, Address, Authorization, Log, LogLevel, Origins, Padding, Preset, Variable};
+use crate::channel::{ChannelName, MAX_NAME, MAX_NAMESPACE, Namespace};
 
 /// One way to write values.
 pub(super) trait Kind {
@@ -430,6 +430,53 @@ impl Kind for Ready {
 
     fn allowed(&self) -> String {
         "pushstream".to_owned()
+    }
+}
+
+/// A namespace.
+pub(super) struct Space;
+
+impl Kind for Space {
+    type Value = Namespace;
+
+    fn read(&self, text: &str) -> Option<Namespace> {
+        Namespace::new(if text == "none" { "" } else { text }).ok()
+    }
+
+    fn write(&self, value: &Namespace) -> String {
+        if value.as_str().is_empty() { "none".to_owned() } else { value.to_string() }
+    }
+
+    fn allowed(&self) -> String {
+        format!("at most {MAX_NAMESPACE} letters, digits, dots, underscores and hyphens, or none")
+    }
+}
+
+/// Users with their namespaces, separated by commas or blanks.
+pub(super) struct Accesses;
+
+impl Kind for Accesses {
+    type Value = Vec<Access>;
+
+    fn read(&self, text: &str) -> Option<Vec<Access>> {
+        let one = |text: &str| {
+            let (user, namespace) = text.split_once(':')?;
+            let namespace = if namespace == "*" { None } else { Some(Space.read(namespace)?) };
+            Some(Access { user: Account.read(user)?, namespace })
+        };
+        text.split(|c: char| c == ',' || c.is_ascii_whitespace()).filter(|one| !one.is_empty()).map(one).collect()
+    }
+
+    fn write(&self, value: &Vec<Access>) -> String {
+        let one = |Access { user, namespace }: &Access| match namespace {
+            None => format!("{user}:*"),
+            Some(namespace) => format!("{user}:{namespace}"),
+        };
+        value.iter().map(one).collect::<Vec<_>>().join(", ")
+    }
+
+    fn allowed(&self) -> String {
+        "user:namespace, user:* or user: (the empty namespace), several separated by commas".to_owned()
     }
 }
 

@@ -23,6 +23,9 @@ use kind::Kind;
 pub use location::{Handler, Mode};
 use location::{Place, default_places};
 use regex_lite::Regex;
+
+use crate::channel::Namespace;
+use crate::process;
 pub use template::{Escape, Part, Template};
 
 /// One key, as INI registration, `--help` and the manual list it.
@@ -158,6 +161,31 @@ impl PartialEq for Padding {
 }
 
 impl Eq for Padding {}
+
+/// A user who may attach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Its name or number.
+    pub user: String,
+    /// With which namespace; `None`: with any.
+    pub namespace: Option<Namespace>,
+}
+
+impl Access {
+    /// The user's number.
+    ///
+    /// # Errors
+    /// There is no such user.
+    pub fn uid(&self) -> Result<u32, ConfigError> {
+        if let Ok(uid) = self.user.parse() {
+            return Ok(uid);
+        }
+        let found = process::user(&self.user).map_err(|error| error.to_string());
+        let found = found.and_then(|account| account.ok_or_else(|| "there is no such user".to_owned()));
+        let wrong = |error| ConfigError::Conflict(format!("client_namespaces: user {}: {error}", self.user));
+        found.map(|account| account.uid.as_raw()).map_err(wrong)
+    }
+}
 
 /// A ready set of templates and locations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -339,6 +367,16 @@ declare! {
         socket_mode: u32 = kind::Mode, "0660";
         /// Group of `socket` and of all unix listeners; none: the group of `user`. Put the users of the FPM pools into it.
         socket_group: Option<String> = kind::Optional(kind::Account), "none";
+        /// The users who may attach, and their namespaces: user:namespace, a user by name or number, user:* for all namespaces,
+        /// user: for the empty one; a user may stand there several times. None: whoever can open `socket`, with any. Root
+        /// always may.
+        client_namespaces: Option<Vec<Access>> = kind::Optional(kind::Accesses), "none";
+        /// Clients (workers, scripts, programs) that one user may have attached at a time. Each holds two descriptors of
+        /// the hub; a user gets three quarters of them at most.
+        max_clients_per_uid: u32 = kind::Number(1..=u32::MAX), "10000";
+        /// Memory of the rings of one user's clients, `ring_size` and a quarter for each. It counts when it is used, and then
+        /// as memory of its own, not in `memory_limit`.
+        max_client_bytes_per_uid: u64 = kind::Size(1 << 20..=1 << 44), "16g";
         /// The user a hub that root starts runs as. It needs no home, no shell and no other purpose.
         user: String = kind::Account, "push";
         /// The file with the secret that tokens are signed with, which only the hub reads, mode 0600; made at the first start.
@@ -420,6 +458,10 @@ declare! {
         log_level: LogLevel = kind::Level, "info";
     }
     location {
+        /// Whose channels these are: channels of the same name in different namespaces have nothing to do with each other.
+        /// In a location the namespace of its browsers, above the first one also that of the clients that read this file;
+        /// a pool of php-fpm has one of its own by php_admin_value[push.namespace].
+        namespace: Namespace = kind::Space, "none";
         /// Who may subscribe: with on only to channels that the backend created or that hold a stored message, so that
         /// nobody fills the memory with channels of their own; with token only who has a token that names the channel, and
         /// on public publisher locations only who has one that lets its holder publish.
@@ -609,11 +651,20 @@ impl Config {
     /// As [`Config::check`].
     pub fn embedded(mut self) -> Result<Self, ConfigError> {
         self.socket = PathBuf::new();
+        self.client_namespaces = None;
         if !self.set.contains(&"admin_listen") {
             self.set("admin_listen", "none")?;
         }
         self.check_all(None)?;
         Ok(self)
+    }
+
+    /// Checks that the users of `client_namespaces` exist. Every start of a hub of its own calls it.
+    ///
+    /// # Errors
+    /// [`ConfigError::Conflict`] names the first that does not.
+    pub(crate) fn check_users(&self) -> Result<(), ConfigError> {
+        self.client_namespaces.iter().flatten().try_for_each(|access| access.uid().map(drop))
     }
 
     fn check_all(&self, socket: Option<&Address>) -> Result<(), ConfigError> {

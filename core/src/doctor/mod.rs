@@ -95,6 +95,7 @@ pub fn examine(config: &Config, questions: &Questions, say: &mut dyn FnMut(Findi
         backoff: Duration::from_millis(1),
         ring_size: config.ring_size,
     });
+    client.set_namespace(&config.namespace);
     let status = client.status();
     match &status {
         Ok(status) => {

@@ -30,6 +30,7 @@ struct Url<'a> {
 pub(super) fn examine(config: &Config, hub: &mut Client, address: &str, say: &mut dyn FnMut(Finding)) {
     let done = parse(address).and_then(|url| {
         let location = location(config, &url)?;
+        hub.set_namespace(&location.namespace);
         let ttl = Some(600);
         let channel =
             hub.create_channel(None, ChannelOptions { ttl, ..ChannelOptions::default() }).map_err(failed(&url))?;

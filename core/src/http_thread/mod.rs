@@ -31,6 +31,7 @@ use crate::config::Config;
 use crate::control::Control;
 use crate::fanout::{Dismissal, Key, Mailbox, Places, Seating};
 use crate::identity::Grant;
+use crate::ingress::admission::Admission;
 use crate::ingress::feed::{Feed, Feeds};
 use crate::ingress::rings::{self, Attachment, Carried, Greeting, Halt, Origin};
 use crate::ingress::{Disconnect, answer, disconnect};
@@ -129,6 +130,7 @@ pub(crate) struct HttpThread {
     engine: Arc<Sequencer>,
     config: Arc<Config>,
     inbox: Arc<Inbox>,
+    admission: Arc<Admission>,
     control: Option<Arc<Control>>,
     connections: Connections,
     seating: Seating,
@@ -154,6 +156,7 @@ impl HttpThread {
         engine: Arc<Sequencer>,
         config: Arc<Config>,
         inbox: Arc<Inbox>,
+        admission: Arc<Admission>,
         control: Option<Arc<Control>>,
     ) -> std::io::Result<Self> {
         let feeds = Rc::new(Feeds::new(id, engine.clone(), config.clone()));
@@ -162,6 +165,7 @@ impl HttpThread {
             engine,
             config,
             inbox,
+            admission,
             control,
             connections: Connections::new()?,
             seating: Seating::default(),
@@ -261,6 +265,7 @@ impl HttpThread {
 
     fn serving(&self) -> Serving {
         Serving {
+            admission: self.admission.clone(),
             engine: self.engine.clone(),
             config: self.config.clone(),
             control: self.control.clone(),
@@ -780,6 +785,7 @@ fn refusal_frame(refusal: &Reply) -> Vec<u8> {
 
 /// What the tasks of clients share with their thread.
 struct Serving {
+    admission: Arc<Admission>,
     engine: Arc<Sequencer>,
     config: Arc<Config>,
     control: Option<Arc<Control>>,
@@ -804,7 +810,7 @@ async fn serve_client(socket: OwnedFd, serving: Serving) {
         biased;
         // Its connection closes, and it tries again: the next hub has the listener.
         () = serving.halt.halted() => return,
-        greeting = rings::greet(socket, keep) => greeting,
+        greeting = rings::greet(socket, &serving.admission, keep) => greeting,
     };
     match greeting {
         Ok(Greeting::Attach(client)) => serve_attached(*client, serving).await,
@@ -837,25 +843,26 @@ async fn forget(control: &Control, client: u64) {
 
 /// Serves a client until it is gone, and lets the keeper know; or until the hub halts.
 async fn serve_attached(client: Attachment, serving: Serving) {
-    let Serving { engine, config, control, inbox, feeds, halt } = serving;
+    let Serving { engine, config, control, inbox, feeds, halt, .. } = serving;
     let counters = &inbox.mailbox.counters;
     counters.attached();
     let (number, longest) = (client.client(), config.max_channel_id_length);
+    let namespace = client.namespace().clone();
     let feed = Rc::<Feed>::default();
     let engine = |origin: Origin<'_>, call: Call<'_>| match call {
-        Call::Subscribe { channels, after } => feeds.subscribe(&feed, &channels, after).into(),
+        Call::Subscribe { channels, after } => feeds.subscribe(&feed, &namespace, &channels, after).into(),
         Call::Disconnect { user, channel, reason, revoke } => {
             let (done, count) = oneshot::channel();
             let done = Box::new(|count| {
                 // The client may be gone by then.
                 let _ = done.send(count);
             });
-            match disconnect(&engine, longest, Disconnect { user, channel, reason, revoke }, done) {
+            match disconnect(&engine, longest, &namespace, Disconnect { user, channel, reason, revoke }, done) {
                 Err(error) => Carried::Now(Err(error)),
                 Ok(()) => Carried::Later(Box::pin(async { Ok(Answer::Count(count.await.unwrap_or_default())) })),
             }
         }
-        call => answer(&engine, longest, Some(origin), call).into(),
+        call => answer(&engine, longest, &namespace, Some(origin), call).into(),
     };
     client.serve(config.max_message_size, engine, &feed, &halt).await;
     if halt.is_set() {

@@ -5,23 +5,29 @@ use std::sync::Arc;
 use super::rings::Origin;
 use crate::access::{self, Issue};
 use crate::call::{Answer, Call, MAX_REASON, Outcome, PresenceCall};
-use crate::channel::ChannelName;
+use crate::channel::{ChannelName, Namespace};
 use crate::error::Error;
 use crate::fanout::Dismissal;
 use crate::identity::check_user;
-use crate::sequencer::Sequencer;
+use crate::sequencer::{Sequencer, random_name};
 
-/// Carries one call to the engine. `longest` is `max_channel_id_length`. What `origin` says was carried out before is not
+/// Carries one call to the engine, about channels of this namespace. `longest` is `max_channel_id_length`. What `origin` says was carried out before is not
 /// published again; other calls may be made twice by hubs that are killed, which changes nothing but their answers.
-pub(crate) fn answer(engine: &Sequencer, longest: usize, origin: Option<Origin<'_>>, call: Call<'_>) -> Outcome {
-    let name = |text: &str| ChannelName::new(text.as_bytes(), longest);
+pub(crate) fn answer(
+    engine: &Sequencer,
+    longest: usize,
+    namespace: &Namespace,
+    origin: Option<Origin<'_>>,
+    call: Call<'_>,
+) -> Outcome {
+    let name = |text: &str| ChannelName::within(namespace, text.as_bytes(), longest);
     Ok(match call {
         Call::Publish { channel, message } => {
             Answer::Published(engine.publish_for(origin, &name(channel)?, &message)?)
         }
         Call::CreateChannel { name: wanted, options } => {
-            let created = engine.create_channel(wanted.map(name).transpose()?, options)?;
-            Answer::Name(created.to_string())
+            let wanted = wanted.map_or_else(|| random_name(namespace), |wanted| Ok(name(wanted)?))?;
+            Answer::Name(engine.create_channel(Some(wanted), options)?.to_string())
         }
         Call::DeleteChannel { channel, message } => Answer::Deleted(engine.delete_channel(&name(channel)?, message)?),
         Call::ChannelInfo { channel } => Answer::Info(engine.channel_info(&name(channel)?)),
@@ -34,7 +40,7 @@ pub(crate) fn answer(engine: &Sequencer, longest: usize, origin: Option<Origin<'
         }
         Call::ClearChannel { channel } => Answer::Cleared(engine.clear_channel(&name(channel)?)?),
         Call::Channels { prefix, after, limit } => {
-            Answer::Channels(engine.list_channels(prefix, after, limit as usize))
+            Answer::Channels(engine.list_channels(namespace, prefix, after, limit as usize))
         }
         Call::Subscribe { .. } => {
             return Err(Error::InvalidArgument("a subscription needs an attach of its own".to_owned()));
@@ -42,15 +48,15 @@ pub(crate) fn answer(engine: &Sequencer, longest: usize, origin: Option<Origin<'
         Call::History { channel, after, limit } => {
             Answer::History(engine.history(&name(channel)?, after, limit as usize))
         }
-        Call::Presence(call) => engine.presence(&call, channel_of(&call).map(name).transpose()?.as_ref())?,
+        Call::Presence(call) => engine.presence(namespace, &call, channel_of(&call).map(name).transpose()?.as_ref())?,
         Call::Token { channels, user, ttl, info, publish } => {
-            let issue = Issue { namespace: "", channels: &channels, user, ttl, info, publish };
+            let issue = Issue { namespace: namespace.as_str(), channels: &channels, user, ttl, info, publish };
             Answer::Token(engine.access().sign(issue, engine.revoked().issue(access::now()))?)
         }
         Call::Disconnect { user, channel, reason, revoke } => {
             // Only of a client of the hub before this one, whose connections are gone.
             let what = Disconnect { user, channel, reason, revoke };
-            disconnect(engine, longest, what, Box::new(drop))?;
+            disconnect(engine, longest, namespace, what, Box::new(drop))?;
             Answer::Count(0)
         }
     })
@@ -69,6 +75,7 @@ pub(crate) struct Disconnect<'a> {
 pub(crate) fn disconnect(
     engine: &Sequencer,
     longest: usize,
+    namespace: &Namespace,
     Disconnect { user, channel, reason, revoke }: Disconnect<'_>,
     done: Box<dyn FnOnce(u64) + Send>,
 ) -> Result<(), Error> {
@@ -77,7 +84,7 @@ pub(crate) fn disconnect(
         return wrong("a user or a channel must be given, else everybody would be disconnected".to_owned());
     }
     user.map(check_user).transpose()?;
-    let name = channel.map(|channel| ChannelName::new(channel.as_bytes(), longest)).transpose()?;
+    let name = channel.map(|channel| ChannelName::within(namespace, channel.as_bytes(), longest)).transpose()?;
     if reason.len() > MAX_REASON {
         return wrong(format!("the reason has {} bytes, allowed are {MAX_REASON}", reason.len()));
     }
@@ -85,14 +92,14 @@ pub(crate) fn disconnect(
         return wrong("the reason must be one line without control characters".to_owned());
     }
     if revoke {
-        engine.revoke(user, channel)?;
+        engine.revoke(namespace, user, channel)?;
     }
     let id = name.as_ref().and_then(|name| engine.find(name));
     if channel.is_some() && id.is_none() {
         done(0);
         return Ok(());
     }
-    let user = user.map(|user| (user.into(), engine.owned_by(user)));
+    let user = user.map(|user| (namespace.clone(), user.into(), engine.owned_by(namespace, user)));
     engine.dismiss(&Arc::new(Dismissal::new(engine.counters().count(), user, id, reason, done)));
     Ok(())
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use crate::call::{Answer, Delivery, Outcome, StoredMessage};
-use crate::channel::{ChannelId, ChannelName, ThreadId};
+use crate::channel::{ChannelId, ChannelName, Namespace, ThreadId};
 use crate::config::Config;
 use crate::error::{Error, Limit};
 use crate::message::{Message, Position};
@@ -158,7 +158,13 @@ impl Feeds {
     }
 
     /// Takes seats for the feed. A program may do what the backend may: no channel is closed to it.
-    pub(crate) fn subscribe(&self, feed: &Rc<Feed>, channels: &[&str], after: Option<Position>) -> Outcome {
+    pub(crate) fn subscribe(
+        &self,
+        feed: &Rc<Feed>,
+        namespace: &Namespace,
+        channels: &[&str],
+        after: Option<Position>,
+    ) -> Outcome {
         if feed.state.borrow().engine.is_some() {
             return Err(Error::InvalidArgument(
                 "this client has subscribed: a subscription is for its life".to_owned(),
@@ -166,7 +172,7 @@ impl Feeds {
         }
         let mut wanted: Vec<Wanted> = Vec::with_capacity(channels.len());
         for channel in channels {
-            let name = ChannelName::new(channel.as_bytes(), self.config.max_channel_id_length)?;
+            let name = ChannelName::within(namespace, channel.as_bytes(), self.config.max_channel_id_length)?;
             if !wanted.iter().any(|other| other.name == name) {
                 wanted.push(Wanted { name, backlog: 0, opened: true });
             }

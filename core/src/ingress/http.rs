@@ -1,10 +1,10 @@
 //! Publishing over HTTP: POST and PUT publish, GET tells counters, DELETE deletes.
 
 use crate::channel::ChannelInfo;
-use crate::config::Location;
+use crate::config::{Config, Location};
 use crate::error::Error;
 use crate::ingress::format::{self, Format};
-use crate::ingress::statistics::list;
+use crate::ingress::statistics::{Of, list};
 use crate::message::{Kind, NewMessage};
 use crate::sequencer::{READ_ONLY, Sequencer, Wanted};
 use crate::transport::refuse;
@@ -12,17 +12,24 @@ use crate::transport::reply::Reply;
 use crate::transport::request::Request;
 
 /// Answers a request to a publisher location, whose methods are checked: what is none of the first is DELETE.
-pub(crate) fn publish(engine: &Sequencer, location: &Location, channels: &[Wanted], request: &Request<'_>) -> Reply {
+pub(crate) fn publish(
+    engine: &Sequencer,
+    config: &Config,
+    location: &Location,
+    channels: &[Wanted],
+    request: &Request<'_>,
+) -> Reply {
+    let of = Of { engine, config, namespace: &location.namespace };
     match request.method {
         _ if channels.is_empty() => Reply::refusal(400, "No channel id provided."),
         // Before any of several channels is changed.
         "POST" | "PUT" | "DELETE" if channels.iter().any(|wanted| engine.is_events_channel(&wanted.name)) => {
             refuse(&Error::AccessDenied(READ_ONLY.to_owned()))
         }
-        "POST" | "PUT" => post(engine, location, channels, request).unwrap_or_else(|error| refuse(&error)),
+        "POST" | "PUT" => post(&of, location, channels, request).unwrap_or_else(|error| refuse(&error)),
         "GET" | "HEAD" => {
             let found: Vec<_> = channels.iter().filter_map(|wanted| engine.channel_info(&wanted.name)).collect();
-            if found.is_empty() { Reply::new(404) } else { counters(engine, request, &found) }
+            if found.is_empty() { Reply::new(404) } else { counters(&of, request, &found) }
         }
         _ => {
             let text = Some(request.body).filter(|text| !text.is_empty());
@@ -37,7 +44,8 @@ pub(crate) fn publish(engine: &Sequencer, location: &Location, channels: &[Wante
     }
 }
 
-fn post(engine: &Sequencer, location: &Location, channels: &[Wanted], request: &Request<'_>) -> Result<Reply, Error> {
+fn post(of: &Of<'_>, location: &Location, channels: &[Wanted], request: &Request<'_>) -> Result<Reply, Error> {
+    let engine = of.engine;
     if request.body.is_empty() {
         return Ok(Reply::refusal(400, "Empty post requests are not allowed."));
     }
@@ -76,16 +84,16 @@ fn post(engine: &Sequencer, location: &Location, channels: &[Wanted], request: &
             position: published.position,
         })
     });
-    Ok(counters(engine, request, &infos.collect::<Vec<_>>()))
+    Ok(counters(of, request, &infos.collect::<Vec<_>>()))
 }
 
 /// One channel in the single form, several as a list, in the format that the request accepts.
-fn counters(engine: &Sequencer, request: &Request<'_>, infos: &[ChannelInfo]) -> Reply {
+fn counters(of: &Of<'_>, request: &Request<'_>, infos: &[ChannelInfo]) -> Reply {
     let format = Format::accepted(request.header("accept"));
     let body = match infos {
         [info] => format::single(format, info),
         infos => {
-            let mut list = list(engine, format);
+            let mut list = list(of, format);
             infos.iter().for_each(|info| list.push_channel(info));
             list.finish()
         }

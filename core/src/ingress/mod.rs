@@ -1,5 +1,6 @@
 //! A message comes in.
 
+pub mod admission;
 mod calls;
 pub mod feed;
 mod format;

@@ -10,6 +10,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -23,11 +24,13 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tracing::{debug, warn};
 
+use super::admission::{Admission, Place};
 use super::feed::Feed;
 use crate::call::{Answer, Call, Hello, MAX_BATCH, OLDEST, Outcome, PROTOCOL, Request, Welcome};
-use crate::channel::MAX_NAME;
+use crate::channel::{InvalidNamespace, MAX_NAME, Namespace};
 use crate::control::Kept;
 use crate::error::Error;
+use crate::lease;
 use crate::message::MAX_EVENT;
 use crate::process;
 use crate::readiness::watch;
@@ -103,6 +106,15 @@ pub enum Rejected {
     /// Not a segment.
     #[error(transparent)]
     Segment(#[from] Invalid),
+    /// It wants a namespace that cannot be.
+    #[error(transparent)]
+    Namespace(#[from] InvalidNamespace),
+    /// Its user may not, or has too much.
+    #[error("{0}")]
+    Refused(Error),
+    /// Its user has so many connections that it was not listened to.
+    #[error("uid {0} has more connections than max_clients_per_uid or the descriptors of the hub allow")]
+    Crowded(u32),
     /// A segment whose rings cannot be.
     #[error("its ring is destroyed: {0}")]
     Ring(#[from] Corrupt),
@@ -122,36 +134,48 @@ impl From<Errno> for Rejected {
 /// this machine has, and the descriptors, and says whether that is done. The client is told nothing before.
 pub async fn greet(
     socket: OwnedFd,
+    admission: &Arc<Admission>,
     keep: impl AsyncFnOnce(u64, [BorrowedFd<'_>; 3]) -> bool,
 ) -> Result<Greeting, Rejected> {
+    let peer = peer(socket.as_fd())?;
+    let place = admission.enter(peer.uid).ok_or(Rejected::Crowded(peer.uid))?;
     let socket = watch(socket, Interest::READABLE)?;
     let first = tokio::time::timeout(HELLO, first_datagram(&socket));
     let (hello, descriptors) = first.await.map_err(|_| Rejected::Silent)??;
     let hello = postcard::from_bytes(&hello).map_err(|_| Rejected::Undecodable)?;
-    let kept = matches!(hello, Hello::Attach { .. });
-    match hello {
+    let (protocol, namespace, kept) = match hello {
         Hello::Lease { protocol, build, config_hash } => {
-            Ok(Greeting::Lease { socket: socket.into_inner(), protocol, build, config_hash })
+            return match admission.may_lease(peer.uid) {
+                Ok(()) => Ok(Greeting::Lease { socket: socket.into_inner(), protocol, build, config_hash }),
+                Err(error) => {
+                    lease::refuse(socket.as_fd(), &error)?;
+                    Err(Rejected::Refused(error))
+                }
+            };
         }
-        Hello::Handover { build, .. } => Ok(Greeting::Handover { socket: socket.into_inner(), build }),
-        Hello::Attach { protocol } | Hello::Subscribe { protocol } => match attach(protocol, descriptors) {
-            Ok((memfd, calls)) => {
-                let bell = doorbell::bell()?;
-                let kept = kept && keep(calls.client, [memfd.as_fd(), bell.as_fd(), socket.as_fd()]).await;
-                let welcome = Welcome { protocol, refusal: None };
-                send_welcome(socket.as_fd(), &welcome, Some(bell.as_fd()))?;
-                let peer = peer(socket.as_fd())?;
-                Ok(Greeting::Attach(Box::new(Attachment { calls, kept, bell, socket: socket.into_inner(), peer })))
-            }
-            Err(rejected) => {
-                let refusal = Some(match rejected {
-                    Rejected::Protocol(found) => Error::Incompatible { found, expected: PROTOCOL },
-                    ref other => Error::InvalidArgument(other.to_string()),
-                });
-                send_welcome(socket.as_fd(), &Welcome { protocol: PROTOCOL, refusal }, None)?;
-                Err(rejected)
-            }
-        },
+        Hello::Handover { build, .. } => return Ok(Greeting::Handover { socket: socket.into_inner(), build }),
+        Hello::Attach { protocol } => (protocol, String::new(), true),
+        Hello::Subscribe { protocol } => (protocol, String::new(), false),
+        Hello::Within { protocol, namespace, subscribes } => (protocol, namespace, !subscribes),
+    };
+    match attach(protocol, &namespace, place, descriptors) {
+        Ok((memfd, calls, namespace, place)) => {
+            let bell = doorbell::bell()?;
+            let kept = kept && keep(calls.client, [memfd.as_fd(), bell.as_fd(), socket.as_fd()]).await;
+            let welcome = Welcome { protocol, refusal: None };
+            send_welcome(socket.as_fd(), &welcome, Some(bell.as_fd()))?;
+            let socket = socket.into_inner();
+            Ok(Greeting::Attach(Box::new(Attachment { calls, kept, bell, socket, peer, namespace, place })))
+        }
+        Err(rejected) => {
+            let refusal = Some(match &rejected {
+                Rejected::Protocol(found) => Error::Incompatible { found: *found, expected: PROTOCOL },
+                Rejected::Refused(error) => error.clone(),
+                other => Error::InvalidArgument(other.to_string()),
+            });
+            send_welcome(socket.as_fd(), &Welcome { protocol: PROTOCOL, refusal }, None)?;
+            Err(rejected)
+        }
     }
 }
 
@@ -179,13 +203,24 @@ async fn first_datagram(socket: &AsyncFd<OwnedFd>) -> Result<(Vec<u8>, Vec<Owned
     }
 }
 
-fn attach(protocol: u16, descriptors: Vec<OwnedFd>) -> Result<(OwnedFd, Calls), Rejected> {
+/// Before it is known who may come in, and with how much, nothing is mapped.
+fn attach(
+    protocol: u16,
+    namespace: &str,
+    mut place: Place,
+    descriptors: Vec<OwnedFd>,
+) -> Result<(OwnedFd, Calls, Namespace, Place), Rejected> {
     if !(OLDEST..=PROTOCOL).contains(&protocol) {
         return Err(Rejected::Protocol(protocol));
     }
+    let namespace = Namespace::new(namespace)?;
+    place.admit(&namespace).map_err(Rejected::Refused)?;
     let [memfd] = <[OwnedFd; 1]>::try_from(descriptors).map_err(|all| Rejected::Descriptors(all.len()))?;
-    let calls = Calls::of(&memfd)?;
-    Ok((memfd, calls))
+    place.take(Segment::size_of(&memfd)?).map_err(Rejected::Refused)?;
+    let calls = Calls::of(Segment::adopt(&memfd)?, &memfd)?;
+    // For a hub that takes the client over.
+    calls.segment.set_label(namespace.as_str().as_bytes());
+    Ok((memfd, calls, namespace, place))
 }
 
 fn send_welcome(socket: BorrowedFd<'_>, welcome: &Welcome, bell: Option<BorrowedFd<'_>>) -> io::Result<()> {
@@ -216,12 +251,15 @@ pub struct Attachment {
     bell: OwnedFd,
     socket: OwnedFd,
     peer: Peer,
+    namespace: Namespace,
+    place: Place,
 }
 
 /// Its rings, and how far we came.
 #[derive(Debug)]
 struct Calls {
     client: u64,
+    segment: Segment,
     requests: Consumer<Segment>,
     replies: Producer<Segment>,
     progress: Progress,
@@ -282,6 +320,8 @@ enum Misuse {
     Call,
     #[error("it sent a datagram beside the ring")]
     Datagram,
+    #[error("{0}")]
+    Dismissed(Error),
     #[error("it cannot be watched: {0}")]
     Unwatched(io::Error),
 }
@@ -322,17 +362,28 @@ impl Attachment {
     /// A client of a hub that was killed, with what the keeper held of it.
     ///
     /// # Errors
-    /// [`Rejected`], when it has destroyed its rings.
-    pub fn take_over(kept: Kept) -> Result<Self, Rejected> {
-        let Kept { segment, bell, socket } = kept;
+    /// [`Rejected`], when it has destroyed its rings, or may not be here any more.
+    pub fn take_over(kept: Kept, admission: &Arc<Admission>) -> Result<Self, Rejected> {
+        let Kept { segment: memfd, bell, socket } = kept;
         let peer = peer(socket.as_fd())?;
-        Ok(Self { calls: Calls::of(&segment)?, kept: true, bell, socket, peer })
+        let segment = Segment::adopt(&memfd)?;
+        // The client may have written another one there, and may have it if it may attach with it.
+        let namespace = String::from_utf8(segment.label()).map_err(|_| InvalidNamespace)?;
+        let namespace = Namespace::new(&namespace)?;
+        let place = Place::taken_over(admission, peer.uid, &namespace, segment.size()).map_err(Rejected::Refused)?;
+        Ok(Self { calls: Calls::of(segment, &memfd)?, kept: true, bell, socket, peer, namespace, place })
     }
 
     /// Who it is.
     #[must_use]
     pub fn peer(&self) -> Peer {
         self.peer
+    }
+
+    /// Whose channels its calls are about.
+    #[must_use]
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
     }
 
     /// Its number.
@@ -379,13 +430,13 @@ impl Attachment {
         feed: &Feed,
         halt: &Halt,
     ) {
-        let Self { calls, kept, bell, socket, peer } = self;
+        let Self { calls, kept, bell, socket, peer, namespace, place } = self;
         let Peer { pid, uid } = peer;
         debug!(pid, uid, "client attached");
         let lines = (|| Ok((watch(bell, Interest::READABLE)?, watch(socket, Interest::READABLE)?)))();
         let served = match lines {
             Ok((bell, socket)) => {
-                let mut served = Served { calls, bell, socket, peer, left: false };
+                let mut served = Served { calls, bell, socket, peer, namespace, place, left: false };
                 let done = served.work(max_message_size, &mut engine, feed, halt).await;
                 served.left = kept && halt.is_set();
                 done
@@ -400,14 +451,13 @@ impl Attachment {
 }
 
 impl Calls {
-    fn of(memfd: &OwnedFd) -> Result<Self, Rejected> {
-        let segment = Segment::adopt(memfd)?;
+    fn of(segment: Segment, memfd: &OwnedFd) -> Result<Self, Rejected> {
         let requests = Consumer::new(segment.clone(), segment.requests())?;
         let replies = Producer::new(segment.clone(), segment.replies())?;
         // The kernel gives each file in memory a number of its own.
         let client = rustix::fs::fstat(memfd)?.st_ino;
-        let progress = Progress::new(segment);
-        Ok(Self { client, requests, replies, progress, reply: Reply::default(), refused: 0 })
+        let progress = Progress::new(segment.clone());
+        Ok(Self { client, segment, requests, replies, progress, reply: Reply::default(), refused: 0 })
     }
 
     /// Passes over a call within which several hubs have ended.
@@ -555,6 +605,8 @@ struct Served {
     peer: Peer,
     /// Another hub goes on with it.
     left: bool,
+    namespace: Namespace,
+    place: Place,
 }
 
 impl Drop for Served {
@@ -579,7 +631,14 @@ impl Served {
             if halt.is_set() {
                 return Ok(());
             }
-            let called = match self.calls.batch(self.socket.as_fd(), limit, self.peer, engine)? {
+            self.place.check_again(&self.namespace).map_err(Misuse::Dismissed)?;
+            let (place, namespace) = (&mut self.place, &self.namespace);
+            // Again for each call: who is refused from now on has nothing carried out that it asks for from now on.
+            let mut checked = |origin: Origin<'_>, call: Call<'_>| match place.check_again(namespace) {
+                Ok(()) => engine(origin, call).into(),
+                Err(error) => Carried::Now(Err(error)),
+            };
+            let called = match self.calls.batch(self.socket.as_fd(), limit, self.peer, &mut checked)? {
                 Progressed::Waiting(number, later) => {
                     let outcome = tokio::select! {
                         biased;

@@ -1,12 +1,13 @@
-//! Statistics over HTTP: counters of the hub, of all channels, or of those that are named. Asking creates nothing.
+//! Statistics over HTTP: counters of the hub, of all channels, or of those that are named. Asking creates nothing. A location
+//! of a namespace tells of its channels only.
 
 use std::time::SystemTime;
 
-use crate::channel::{ChannelInfo, ChannelName, InvalidName};
+use crate::channel::{ChannelInfo, ChannelName, InvalidName, Namespace};
 use crate::config::Config;
 use crate::error::Limit;
 use crate::ingress::format::{self, Format, List, Value};
-use crate::sequencer::Sequencer;
+use crate::sequencer::{Sequencer, Totals};
 use crate::transport::reply::Reply;
 use crate::transport::request::{Request, channels_path};
 use crate::transport::{refuse_limit, refuse_name};
@@ -15,6 +16,43 @@ use crate::transport::{refuse_limit, refuse_name};
 const PAGE: usize = 500;
 /// Bytes of the longest list. It is made in memory, beside `memory_limit`.
 const LONGEST: usize = 32 << 20;
+
+/// Of what is told.
+pub(super) struct Of<'a> {
+    pub(super) engine: &'a Sequencer,
+    pub(super) config: &'a Config,
+    pub(super) namespace: &'a Namespace,
+}
+
+impl Of<'_> {
+    /// The channels that begin with `prefix`, in the order of their names.
+    fn pages(&self, prefix: &str) -> impl Iterator<Item = Vec<ChannelInfo>> {
+        let mut after = String::new();
+        std::iter::from_fn(move || {
+            let page = self.engine.list_channels(self.namespace, prefix, &after, PAGE);
+            after.clone_from(&page.last()?.name);
+            Some(page)
+        })
+    }
+
+    /// Counters of the hub, or of the channels of the namespace: of those that exist, and a subscriber once for each.
+    fn totals(&self) -> Totals {
+        let mut totals = self.engine.totals();
+        if self.namespace.as_str().is_empty() {
+            return totals;
+        }
+        totals = Totals { channels: 0, wildcard_channels: 0, published: 0, stored: 0, connections: 0, ..totals };
+        let prefix = self.config.wildcard_channel_prefix.as_deref();
+        for info in self.pages("").flatten() {
+            let wildcard = prefix.is_some_and(|prefix| info.name.starts_with(prefix));
+            *if wildcard { &mut totals.wildcard_channels } else { &mut totals.channels } += 1;
+            totals.published += info.published;
+            totals.stored += u64::from(info.stored);
+            totals.connections += u64::from(info.subscribers);
+        }
+        totals
+    }
+}
 
 /// What is asked for.
 enum Asked {
@@ -33,16 +71,23 @@ impl Asked {
 }
 
 /// Answers a request to a statistics location, whose method is checked. `path` names the channels.
-pub(crate) fn answer(engine: &Sequencer, config: &Config, path: &[u8], request: &Request<'_>) -> Reply {
+pub(crate) fn answer(
+    engine: &Sequencer,
+    config: &Config,
+    namespace: &Namespace,
+    path: &[u8],
+    request: &Request<'_>,
+) -> Reply {
     let format = Format::accepted(request.header("accept"));
-    let body = match asked(config, path) {
+    let of = Of { engine, config, namespace };
+    let body = match asked(&of, path) {
         Ok(asked) => match asked.as_slice() {
-            [] => totals(engine, format),
+            [] => totals(&of, format),
             [Asked::One(name)] => match engine.channel_info(name) {
                 Some(info) => format::single(format, &info),
                 None => return Reply::new(404),
             },
-            several => match list_of(engine, format, several) {
+            several => match list_of(&of, format, several) {
                 Ok(body) => body,
                 Err(refusal) => return refusal,
             },
@@ -55,8 +100,8 @@ pub(crate) fn answer(engine: &Sequencer, config: &Config, path: &[u8], request: 
     reply.header("X-Nginx-PushStream-Tag", build).header("X-Nginx-PushStream-Commit", build)
 }
 
-fn asked(config: &Config, path: &[u8]) -> Result<Vec<Asked>, Reply> {
-    let most = config.max_channels_per_subscription.map_or(usize::MAX, |most| most as usize);
+fn asked(of: &Of<'_>, path: &[u8]) -> Result<Vec<Asked>, Reply> {
+    let most = of.config.max_channels_per_subscription.map_or(usize::MAX, |most| most as usize);
     let mut all: Vec<Asked> = Vec::new();
     for (id, _) in channels_path(path) {
         let pattern = if id == b"ALL" { Some(0) } else { id.iter().position(|&byte| byte == b'*') };
@@ -66,7 +111,8 @@ fn asked(config: &Config, path: &[u8]) -> Result<Vec<Asked>, Reply> {
                 Err(_) => return Err(refuse_name(&InvalidName::NotUtf8)),
             },
             None => {
-                let name = ChannelName::new(id, config.max_channel_id_length).map_err(|error| refuse_name(&error))?;
+                let name = ChannelName::within(of.namespace, id, of.config.max_channel_id_length)
+                    .map_err(|error| refuse_name(&error))?;
                 if all.iter().any(|earlier| matches!(earlier, Asked::One(earlier) if *earlier == name)) {
                     continue;
                 }
@@ -82,22 +128,20 @@ fn asked(config: &Config, path: &[u8]) -> Result<Vec<Asked>, Reply> {
 }
 
 /// The channels asked for that exist, each once. Not found is only who asked for names.
-fn list_of(engine: &Sequencer, format: Format, asked: &[Asked]) -> Result<Vec<u8>, Reply> {
-    let mut list = list(engine, format);
+fn list_of(of: &Of<'_>, format: Format, asked: &[Asked]) -> Result<Vec<u8>, Reply> {
+    let mut list = list(of, format);
     let mut empty = true;
     for (at, one) in asked.iter().enumerate() {
         let new = |info: &ChannelInfo| !asked[..at].iter().any(|earlier| earlier.covers(&info.name));
         match one {
             Asked::One(name) => {
-                let found = engine.channel_info(name);
+                let found = of.engine.channel_info(name);
                 empty &= found.is_none();
                 found.iter().filter(|info| new(info)).for_each(|info| list.push_channel(info));
             }
             Asked::Prefix(prefix) => {
                 empty = false;
-                let mut after = String::new();
-                loop {
-                    let page = engine.list_channels(prefix, &after, PAGE);
+                for page in of.pages(prefix) {
                     page.iter().filter(|info| new(info)).for_each(|info| list.push_channel(info));
                     if list.len() > LONGEST {
                         return Err(Reply::refusal(
@@ -108,10 +152,6 @@ fn list_of(engine: &Sequencer, format: Format, asked: &[Asked]) -> Result<Vec<u8
                             ),
                         ));
                     }
-                    match page.into_iter().next_back() {
-                        Some(last) => after = last.name,
-                        None => break,
-                    }
                 }
             }
         }
@@ -120,8 +160,8 @@ fn list_of(engine: &Sequencer, format: Format, asked: &[Asked]) -> Result<Vec<u8
 }
 
 /// A list of channels that is still empty.
-pub(super) fn list(engine: &Sequencer, format: Format) -> List {
-    let totals = engine.totals();
+pub(super) fn list(of: &Of<'_>, format: Format) -> List {
+    let totals = of.totals();
     let (host, time) = (rustix::system::uname(), iso_time(SystemTime::now()));
     let fields = [
         ("hostname", Value::Text(host.nodename().to_str().unwrap_or_default())),
@@ -133,8 +173,8 @@ pub(super) fn list(engine: &Sequencer, format: Format) -> List {
     List::new(format, format::CHANNELS, &fields)
 }
 
-fn totals(engine: &Sequencer, format: Format) -> Vec<u8> {
-    let totals = engine.totals();
+fn totals(of: &Of<'_>, format: Format) -> Vec<u8> {
+    let totals = of.totals();
     let (host, time) = (rustix::system::uname(), iso_time(SystemTime::now()));
     let fields = [
         ("hostname", Value::Text(host.nodename().to_str().unwrap_or_default())),

@@ -109,6 +109,7 @@ fn start(
     // Before anything is opened that a later exec would need: after an upgrade the path leads to another program.
     let program = process::program(Path::new("/proc/self/exe")).map_err(internal("/proc/self/exe"))?;
     let owner = Owner::of(config)?;
+    config.check_users()?;
     open_log(&config.log, &owner)?;
     logging::start(&config.log, config.log_level);
     process::raise_descriptor_limit();

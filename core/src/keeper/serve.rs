@@ -238,7 +238,9 @@ impl Keeper {
         };
         service::tell_reloading();
         let done = reload(arguments)
-            .and_then(|new| self.config.change_to(&new).map_err(|error| error.to_string()))
+            .and_then(|new| {
+                new.check_users().and_then(|()| self.config.change_to(&new)).map_err(|error| error.to_string())
+            })
             .and_then(|change| self.take_over(change).map_err(|error| format!("it cannot be passed on: {error}")));
         if let Err(error) = done {
             tracing::error!("SIGHUP: the configuration stays as it is: {error}");

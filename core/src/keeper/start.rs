@@ -145,6 +145,7 @@ fn adopt(config: &Config, deadline: Instant) -> Result<Option<Started>, StartErr
                 let how = difference.map_or(How::Adopted, kept);
                 return Ok(Some(Started { lease: held, attach: attach(socket)?, how }));
             }
+            Asked::Refused(why) => return Err(StartError::new(format!("{}: {why}", socket.display()))),
             // Ending, or killed and not yet replaced.
             Asked::Unanswered(_) if Instant::now() + AGAIN < deadline => std::thread::sleep(AGAIN),
             Asked::Unanswered(error) => {

@@ -26,7 +26,7 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use crate::call;
-use crate::channel::{ChannelName, ThreadId};
+use crate::channel::{ChannelName, Namespace, ThreadId};
 use crate::error::Error;
 use crate::identity::{check_array, check_user};
 use crate::log::Address;
@@ -73,18 +73,27 @@ pub struct Settings {
 /// Where somebody is online.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Place {
-    Site,
+    /// All of a namespace.
+    Site(Namespace),
     Channel(ChannelName),
 }
 
 impl Place {
-    pub(crate) fn of(channel: Option<&ChannelName>) -> Self {
-        channel.map_or(Self::Site, |name| Self::Channel(name.clone()))
+    /// The channel, or the site where there is none.
+    pub(crate) fn of(namespace: &Namespace, channel: Option<&ChannelName>) -> Self {
+        channel.map_or_else(|| Self::Site(namespace.clone()), |name| Self::Channel(name.clone()))
+    }
+
+    pub(crate) fn namespace(&self) -> &str {
+        match self {
+            Self::Site(namespace) => namespace.as_str(),
+            Self::Channel(name) => name.namespace(),
+        }
     }
 
     pub(crate) fn channel(&self) -> Option<&ChannelName> {
         match self {
-            Self::Site => None,
+            Self::Site(_) => None,
             Self::Channel(name) => Some(name),
         }
     }
@@ -122,10 +131,22 @@ fn info(bytes: &[u8]) -> Result<Option<Info>, Error> {
 #[derive(Debug)]
 struct User {
     name: Arc<str>,
+    /// Somebody of the same name in another one is somebody else.
+    namespace: Namespace,
     /// Where it is a member, also where it is not shown.
     rooms: SmallVec<[RoomId; 4]>,
     /// Connections that name it.
     held: u32,
+}
+
+impl User {
+    fn key(&self) -> (&str, &str) {
+        (self.namespace.as_str(), &self.name)
+    }
+
+    fn cost(&self) -> usize {
+        USER + self.name.len() + self.namespace.as_str().len()
+    }
 }
 
 #[derive(Debug)]
@@ -188,7 +209,7 @@ pub(crate) struct Effects {
 /// A member as the next hub is to know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Kept<'a> {
-    pub(crate) channel: Option<&'a ChannelName>,
+    pub(crate) place: &'a Place,
     pub(crate) user: &'a str,
     /// Empty: none.
     pub(crate) info: &'a str,
@@ -296,7 +317,7 @@ impl Presence {
             return Err(Error::InvalidArgument("ttl must be at least 1 second".to_owned()));
         }
         let room = self.room(place);
-        let user = self.user(user);
+        let user = self.user(place.namespace(), user);
         let changed = self.show(room, user, info, now, stamp);
         let ttl = ttl.unwrap_or(self.settings.ttl);
         let member = self.member_mut(room, user).expect("just shown");
@@ -313,7 +334,9 @@ impl Presence {
     /// [`Error::InvalidArgument`] for the user.
     pub(crate) fn offline(&mut self, place: &Place, user: &str, now: Now, stamp: Stamp<'_>) -> Result<bool, Error> {
         check_user(user)?;
-        let Some((room, user)) = self.find_room(place).zip(self.find_user(user)) else { return Ok(false) };
+        let Some((room, user)) = self.find_room(place).zip(self.find_user(place.namespace(), user)) else {
+            return Ok(false);
+        };
         let left = self.hide(room, user, now, stamp);
         if let Some(member) = self.member_mut(room, user) {
             (member.lease, member.grace) = (0, 0);
@@ -327,8 +350,8 @@ impl Presence {
     // What connections say.
 
     /// A connection of the user keeps its name until [`Self::release`].
-    pub(crate) fn hold_user(&mut self, user: &str) -> UserId {
-        let id = self.user(user);
+    pub(crate) fn hold_user(&mut self, namespace: &str, user: &str) -> UserId {
+        let id = self.user(namespace, user);
         self.users[id.slot()].held += 1;
         id
     }
@@ -348,7 +371,7 @@ impl Presence {
             return;
         }
         let room = self.room(place);
-        let user = self.user(user);
+        let user = self.user(place.namespace(), user);
         let told = self.member_mut(room, user).and_then(|member| member.info.as_ref());
         let info = match told {
             Some(told) if told.get().as_bytes() == bytes => None,
@@ -386,15 +409,21 @@ impl Presence {
         if member.shown() { self.arm(room, user) } else { self.remove(room, user) }
     }
 
+    /// The same for the whole site.
+    pub(crate) fn disconnect_from_site(&mut self, user: UserId, now: Now) {
+        let site = self.users.get(user.slot()).map(|entry| Place::Site(entry.namespace.clone()));
+        site.into_iter().for_each(|site| self.disconnect(&site, user, now));
+    }
+
     // Questions.
 
     pub(crate) fn is_online(&self, place: &Place, user: &str) -> bool {
-        let found = self.find_room(place).zip(self.find_user(user));
+        let found = self.find_room(place).zip(self.find_user(place.namespace(), user));
         found.and_then(|(room, user)| self.member(room, user)).is_some_and(Member::shown)
     }
 
     pub(crate) fn get(&self, place: &Place, user: &str) -> Option<call::Member> {
-        let (room, id) = self.find_room(place).zip(self.find_user(user))?;
+        let (room, id) = self.find_room(place).zip(self.find_user(place.namespace(), user))?;
         self.member(room, id).filter(|member| member.shown()).map(|member| told(user, member))
     }
 
@@ -410,7 +439,10 @@ impl Presence {
         let mut members = Vec::with_capacity(limit.min(room.order.len()));
         let (mut more, mut used) = (false, 0);
         for name in room.order.range::<str, _>((Bound::Excluded(after), Bound::Unbounded)) {
-            let Some(member) = self.find_user(name).and_then(|user| room.members.get(&user)) else { continue };
+            let Some(member) = self.find_user(room.place.namespace(), name).and_then(|user| room.members.get(&user))
+            else {
+                continue;
+            };
             let member = told(name, member);
             used += member.user.len() + member.info.len() + ENTRY;
             more = members.len() == limit || (used > bytes && !members.is_empty());
@@ -423,8 +455,8 @@ impl Presence {
     }
 
     /// The channels in which the user is, in their order.
-    pub(crate) fn channels(&self, user: &str) -> Vec<String> {
-        let Some(user) = self.find_user(user) else { return Vec::new() };
+    pub(crate) fn channels(&self, namespace: &str, user: &str) -> Vec<String> {
+        let Some(user) = self.find_user(namespace, user) else { return Vec::new() };
         let rooms = self.users[user.slot()].rooms.iter().map(|room| (&self.rooms[room.0 as usize], user));
         let shown = rooms.filter(|(room, user)| room.members.get(user).is_some_and(Member::shown));
         let mut names: Vec<String> = shown.filter_map(|(room, _)| Some(room.place.channel()?.to_string())).collect();
@@ -591,7 +623,7 @@ impl Presence {
         let member = self.member(room, user).filter(|member| member.shown())?;
         let left = member.lease.saturating_sub(now.tick).div_ceil(SECOND);
         Some(Kept {
-            channel: self.rooms[room.0 as usize].place.channel(),
+            place: &self.rooms[room.0 as usize].place,
             user: &self.users[user.slot()].name,
             info: member.info.as_ref().map_or("", |info| info.get()),
             since: member.since,
@@ -606,7 +638,9 @@ impl Presence {
 
     /// The record was moved. False when it is none of ours.
     pub(crate) fn relocate(&mut self, place: &Place, user: &str, from: Address, to: Address) -> bool {
-        let Some((room, user)) = self.find_room(place).zip(self.find_user(user)) else { return false };
+        let Some((room, user)) = self.find_room(place).zip(self.find_user(place.namespace(), user)) else {
+            return false;
+        };
         let member = self.member_mut(room, user).filter(|member| member.record == Some(from));
         member.map(|member| member.record = Some(to)).is_some()
     }
@@ -616,9 +650,8 @@ impl Presence {
     pub(crate) fn restore(&mut self, kept: Kept<'_>, record: Address, now: Now) -> Result<Option<Address>, Error> {
         check_user(kept.user)?;
         let info = info(kept.info.as_bytes())?;
-        let place = Place::of(kept.channel);
-        let room = self.room(&place);
-        let user = self.user(kept.user);
+        let room = self.room(kept.place);
+        let user = self.user(kept.place.namespace(), kept.user);
         let since = kept.since.max(1);
         if self.member(room, user).is_none() {
             self.insert(room, user);
@@ -640,23 +673,22 @@ impl Presence {
 
     // The parts.
 
-    fn hash(&self, name: &str) -> u64 {
-        self.hasher.hash_one(name)
+    fn find_user(&self, namespace: &str, name: &str) -> Option<UserId> {
+        let is = |&id: &u32| self.users[id as usize].key() == (namespace, name);
+        self.by_name.find(self.hasher.hash_one((namespace, name)), is).map(|id| UserId::new(*id))
     }
 
-    fn find_user(&self, name: &str) -> Option<UserId> {
-        self.by_name.find(self.hash(name), |&id| *self.users[id as usize].name == *name).map(|id| UserId::new(*id))
-    }
-
-    fn user(&mut self, name: &str) -> UserId {
-        if let Some(id) = self.find_user(name) {
+    fn user(&mut self, namespace: &str, name: &str) -> UserId {
+        if let Some(id) = self.find_user(namespace, name) {
             return id;
         }
-        self.bytes += USER + name.len();
-        let id = self.users.insert(User { name: name.into(), rooms: SmallVec::new(), held: 0 }) as u32;
+        let namespace = Namespace::new(namespace).expect("the name of one");
+        let user = User { name: name.into(), namespace, rooms: SmallVec::new(), held: 0 };
+        self.bytes += user.cost();
+        let hash = self.hasher.hash_one(user.key());
+        let id = self.users.insert(user) as u32;
         let (users, hasher) = (&self.users, &self.hasher);
-        let again = |&id: &u32| hasher.hash_one(&*users[id as usize].name);
-        self.by_name.insert_unique(hasher.hash_one(name), id, again);
+        self.by_name.insert_unique(hash, id, |&id: &u32| hasher.hash_one(users[id as usize].key()));
         UserId::new(id)
     }
 
@@ -667,8 +699,9 @@ impl Presence {
             return;
         }
         let entry = self.users.remove(user.slot());
-        self.bytes -= USER + entry.name.len();
-        if let Ok(found) = self.by_name.find_entry(self.hash(&entry.name), |&id| id as usize == user.slot()) {
+        self.bytes -= entry.cost();
+        if let Ok(found) = self.by_name.find_entry(self.hasher.hash_one(entry.key()), |&id| id as usize == user.slot())
+        {
             found.remove();
         }
         if self.users.is_empty() {
@@ -837,7 +870,7 @@ impl Presence {
     }
 
     fn view(&self, room: &Room, name: &str) -> Option<View> {
-        let member = room.members.get(&self.find_user(name)?)?;
+        let member = room.members.get(&self.find_user(room.place.namespace(), name)?)?;
         member.shown().then(|| member.view())
     }
 

@@ -19,7 +19,7 @@ fn channel(name: &str) -> Place {
 struct Hub {
     presence: Presence,
     head: Position,
-    journal: BTreeMap<u32, (Option<ChannelName>, String, String, u32, u32)>,
+    journal: BTreeMap<u32, (Place, String, String, u32, u32)>,
     records: u32,
     now: Now,
 }
@@ -45,7 +45,7 @@ impl Hub {
         for (room, user) in effects.changed.drain(..) {
             let Some(kept) = self.presence.kept(room, user, self.now) else { continue };
             self.records += 1;
-            let record = (kept.channel.cloned(), kept.user.to_owned(), kept.info.to_owned(), kept.since, kept.lease);
+            let record = (kept.place.clone(), kept.user.to_owned(), kept.info.to_owned(), kept.since, kept.lease);
             self.journal.insert(self.records, record);
             effects.gone.extend(self.presence.set_record(room, user, Some(address(self.records))));
         }
@@ -72,7 +72,7 @@ impl Hub {
 
     fn enter(&mut self, place: &Place, user: &str) -> UserId {
         self.change(|presence, now, stamp| presence.touch(place, user, b"", now, stamp));
-        let id = self.presence.hold_user(user);
+        let id = self.presence.hold_user("", user);
         self.presence.connect(place, id);
         id
     }
@@ -95,8 +95,8 @@ impl Hub {
         // It begins after every position that was given.
         self.head = Position { time: self.head.time + 1, tag: 0 };
         self.presence = Presence::new(settings, self.head);
-        for (number, (channel, user, info, since, lease)) in self.journal.clone() {
-            let kept = Kept { channel: channel.as_ref(), user: &user, info: &info, since, lease };
+        for (number, (place, user, info, since, lease)) in self.journal.clone() {
+            let kept = Kept { place: &place, user: &user, info: &info, since, lease };
             let replaced = self.presence.restore(kept, address(number), self.now).expect("it was let in before");
             assert_eq!(replaced, None);
         }
@@ -233,7 +233,7 @@ fn who_is_set_offline_is_so_until_another_connection_comes() {
         |presence: &mut Presence, now, stamp: Stamp<'_>| presence.offline(&channel("lobby"), "ada", now, stamp);
     assert!(hub.change(offline).expect("a user"));
     assert!(!hub.change(offline).expect("a user"));
-    assert!(hub.users(&lobby).is_empty() && hub.presence.channels("ada").is_empty());
+    assert!(hub.users(&lobby).is_empty() && hub.presence.channels("", "ada").is_empty());
     let second = hub.enter(&lobby, "ada");
     assert_eq!(hub.presence.get(&lobby, "ada").expect("a member").connections, 2);
     hub.leave(&lobby, first);
@@ -257,8 +257,9 @@ fn what_makes_no_sense_is_refused_and_leaves_nothing() {
         ("ada", &info, None, "2048"),
         ("ada", "{}", Some(0), "ttl"),
     ] {
-        let refused =
-            hub.change(|presence, now, stamp| presence.online(&Place::Site, user, info.as_bytes(), ttl, now, stamp));
+        let refused = hub.change(|presence, now, stamp| {
+            presence.online(&Place::Site(Namespace::default()), user, info.as_bytes(), ttl, now, stamp)
+        });
         let text = refused.expect_err("nonsense").to_string();
         assert!(text.contains(word), "{text}");
     }
@@ -369,7 +370,7 @@ fn a_channel_that_is_deleted_has_no_members() {
     let mut reader = Reader::default();
     reader.read(&hub, &lobby);
     hub.change(|presence, _, _| presence.drop_place(&channel("lobby")));
-    assert!(hub.presence.channels("ada").is_empty());
+    assert!(hub.presence.channels("", "ada").is_empty());
     reader.read(&hub, &lobby);
     assert!(reader.members.is_empty());
     hub.leave(&lobby, tab);
@@ -569,4 +570,38 @@ proptest! {
         prop_assert_eq!((hub.presence.allocated(), hub.journal.len()), (0, 0));
         prop_assert_eq!(hub.presence.next_deadline(), NEVER);
     }
+}
+
+#[test]
+fn a_user_of_the_same_name_in_another_namespace_is_somebody_else() {
+    let mut hub = Hub::new(SETTINGS);
+    let [own, shop] = ["", "shop"].map(|namespace| Namespace::new(namespace).expect("a namespace"));
+    let within = |namespace: &Namespace| {
+        [Place::Site(namespace.clone()), Place::Channel(ChannelName::within(namespace, b"lobby", 255).expect("a name"))]
+    };
+    for place in &within(&shop) {
+        hub.change(|presence, now, stamp| presence.online(place, "ada", b"", Some(60), now, stamp)).expect("sound");
+        hub.change(|presence, now, stamp| presence.touch(place, "ada", b"", now, stamp));
+    }
+    let check = |hub: &Hub| {
+        for (namespace, there) in [(&own, false), (&shop, true)] {
+            for place in &within(namespace) {
+                assert_eq!(hub.presence.is_online(place, "ada"), there, "{place:?}");
+                assert_eq!(hub.presence.members(place, "", 10, 1_000).members.len(), usize::from(there));
+            }
+            assert_eq!(hub.presence.channels(namespace.as_str(), "ada").len(), usize::from(there));
+        }
+    };
+    check(&hub);
+    hub.crash(SETTINGS);
+    check(&hub);
+    // The end of a connection is that of one of its namespace.
+    let id = hub.presence.hold_user("shop", "ada");
+    let [site, _] = within(&shop);
+    hub.presence.connect(&site, id);
+    let now = hub.now;
+    assert_eq!(hub.presence.get(&site, "ada").map(|member| member.connections), Some(1));
+    hub.presence.disconnect_from_site(id, now);
+    assert_eq!(hub.presence.get(&site, "ada").map(|member| member.connections), Some(0));
+    hub.presence.release(id);
 }

@@ -33,7 +33,7 @@ impl State {
             self.channel_bytes = self.channel_bytes + channel.history.allocated() - before;
         }
         let over = channel.expires(self.limits.channel_inactivity).is_some_and(|second| second <= now);
-        if over && self.events != Some(id) {
+        if over && !self.is_permanent(id) {
             if let Some(channel) = self.remove(id) {
                 self.tell(now, DESTROYED, &channel.name);
             }
@@ -55,7 +55,7 @@ impl State {
     }
 
     pub(super) fn check_name(&self, name: &ChannelName) -> Result<(), Error> {
-        ChannelName::new(name.as_bytes(), self.limits.channel_id_length)?;
+        ChannelName::check(name.as_bytes(), self.limits.channel_id_length)?;
         Ok(())
     }
 
@@ -101,7 +101,7 @@ impl State {
     pub(super) fn insert(&mut self, now: u32, name: &ChannelName) -> Result<ChannelId, Limit> {
         self.make_room_for_channel(name)?;
         let id = self.channels.next_id();
-        let entry = registry::Entry::Channel { id, name, options: None };
+        let entry = registry::Entry::Channel { id, name: name.identity(), options: None };
         let counters = registry::Counters { published: 0, last: Position::START, complete_since: self.watermark };
         let record = self.registry.add(&entry, Some(counters)).ok_or(Limit::Memory(self.limits.memory))?;
         self.wildcards += usize::from(self.limits.is_wildcard(name));
@@ -112,7 +112,7 @@ impl State {
     }
 
     pub(super) fn make_room_for_channel(&mut self, name: &ChannelName) -> Result<(), Limit> {
-        let needed = |state: &Self| Channel::cost(name) + state.registry.cost(name.len());
+        let needed = |state: &Self| Channel::cost(name) + state.registry.cost(name.identity().len());
         self.make_room(needed(self), None);
         match (self.memory() + needed(self)) as u64 > self.limits.memory {
             true => Err(Limit::Memory(self.limits.memory)),
@@ -128,12 +128,12 @@ impl State {
                 return Err(Error::InvalidArgument(format!("{what} must be at least 1")));
             }
         }
+        self.check_changeable(&name)?;
         let id = self.find_or_create(now, &name)?;
-        self.check_changeable(id)?;
         let owner = options.owner.as_ref().map_or(0, String::len);
-        self.make_room(self.registry.cost(name.len() + owner), None);
+        self.make_room(self.registry.cost(name.identity().len() + owner), None);
         let channel = self.channels.get_mut(id).expect("just found");
-        let entry = registry::Entry::Channel { id, name: &name, options: Some(options.clone()) };
+        let entry = registry::Entry::Channel { id, name: name.identity(), options: Some(options.clone()) };
         let record = self.registry.add(&entry, Some(channel.counters()));
         let record = record.ok_or(Limit::Memory(self.limits.memory))?;
         self.registry.release(std::mem::replace(&mut channel.record, record));
@@ -151,12 +151,10 @@ impl State {
         let mut missing = BTreeSet::new();
         for (name, message) in messages {
             self.check(message)?;
-            match self.find(now, name) {
-                Some(id) => self.check_changeable(id)?,
-                None => {
-                    self.check_name(name)?;
-                    missing.insert(name);
-                }
+            self.check_changeable(name)?;
+            if self.find(now, name).is_none() {
+                self.check_name(name)?;
+                missing.insert(name);
             }
         }
         self.create_all(now, missing.iter().copied())?;
@@ -167,8 +165,8 @@ impl State {
     }
 
     pub(super) fn clear(&mut self, now: u32, name: &ChannelName) -> Result<u64, Error> {
+        self.check_changeable(name)?;
         let Some(id) = self.find(now, name) else { return Ok(0) };
-        self.check_changeable(id)?;
         let channel = self.channels.get_mut(id).expect("just found");
         let (count, before) = (channel.history.len() as u64, channel.history.allocated());
         while let Some(entry) = channel.history.pop_oldest() {
@@ -186,6 +184,7 @@ impl State {
     /// Takes the channel and its messages away; the watermark remembers that there were some.
     pub(super) fn remove(&mut self, id: ChannelId) -> Option<Channel> {
         let mut channel = self.channels.remove(id)?;
+        self.events.retain(|events| *events != id);
         let newest = channel.history.newest(1).next().map_or(Position::START, |entry| entry.position);
         self.watermark = self.watermark.max(channel.history.complete_since()).max(newest);
         self.journal.store(Word::Watermark, self.watermark.pack());
@@ -202,8 +201,8 @@ impl State {
     }
 
     pub(super) fn delete(&mut self, now: u32, name: &ChannelName, text: Option<&[u8]>) -> Result<Option<Woken>, Error> {
+        self.check_changeable(name)?;
         let Some(id) = self.find(now, name) else { return Ok(None) };
-        self.check_changeable(id)?;
         let Some(channel) = self.remove(id) else { return Ok(None) };
         let text: Arc<[u8]> = text.map_or_else(|| self.limits.deleted_text.clone(), Into::into);
         let deletion = Deletion { channel: id, name: channel.name.clone(), text, position: self.head };
@@ -212,7 +211,7 @@ impl State {
         }
         let (moment, place) = (self.moment(now), Place::Channel(channel.name.clone()));
         self.with_presence(moment, |presence, _| presence.drop_place(&place));
-        if self.events.is_some() {
+        if self.limits.events.is_some() {
             for _ in 0..channel.subscribers() {
                 self.tell(now, UNSUBSCRIBED, name);
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::reading::{Feed, Subscribe};
 use super::{Owed, Refusal, Sequencer, State, next};
 use crate::call::{Answer, MAX_PAGE, Member, PresenceCall};
-use crate::channel::{ChannelId, ChannelName, MAX_NAME, ThreadId};
+use crate::channel::{ChannelId, ChannelName, MAX_NAME, Namespace, ThreadId};
 use crate::error::{Error, Limit};
 use crate::identity::check_user;
 use crate::journal::Word;
@@ -45,20 +45,29 @@ pub(crate) struct Roster {
 }
 
 /// The place of a record.
-pub(super) fn place(channel: Option<&str>) -> Option<Place> {
-    match channel {
-        None => Some(Place::Site),
-        Some(name) => ChannelName::new(name.as_bytes(), MAX_NAME).ok().map(Place::Channel),
-    }
+pub(super) fn place(namespace: &str, channel: Option<&str>) -> Option<Place> {
+    let namespace = Namespace::new(namespace).ok()?;
+    let channel = channel.map(|name| ChannelName::within(&namespace, name.as_bytes(), MAX_NAME));
+    Some(Place::of(&namespace, channel.transpose().ok()?.as_ref()))
+}
+
+/// The site that the channels of a subscription are of.
+pub(super) fn site(subscribe: &Subscribe<'_>) -> Place {
+    Place::Site(subscribe.channels.first().map(|wanted| wanted.name.space()).unwrap_or_default())
 }
 
 impl Sequencer {
-    /// Carries out a call about who is online. `channel` is the one that it names.
+    /// Carries out a call about who is online in a namespace. `channel` is the one that it names.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for user, info or ttl, [`Error::LimitExceeded`] when there is no memory.
-    pub(crate) fn presence(&self, call: &PresenceCall<'_>, channel: Option<&ChannelName>) -> Result<Answer, Error> {
-        let place = Place::of(channel);
+    pub(crate) fn presence(
+        &self,
+        namespace: &Namespace,
+        call: &PresenceCall<'_>,
+        channel: Option<&ChannelName>,
+    ) -> Result<Answer, Error> {
+        let place = Place::of(namespace, channel);
         Ok(match *call {
             PresenceCall::Online { user, info, ttl, .. } => self.change_at(|state, now| {
                 state.room_for_member(&place, user, info.len())?;
@@ -84,7 +93,7 @@ impl Sequencer {
                 Answer::Members(self.enter().presence.members(&place, after, limit as usize, MAX_PAGE).members)
             }
             PresenceCall::Count { .. } => Answer::Count(self.enter().presence.count(&place) as u64),
-            PresenceCall::Channels { user } => Answer::Names(self.enter().presence.channels(user)),
+            PresenceCall::Channels { user } => Answer::Names(self.enter().presence.channels(namespace.as_str(), user)),
         })
     }
 
@@ -95,7 +104,7 @@ impl Sequencer {
     pub(crate) fn roster(&self, subscribe: Subscribe<'_>, after: &str, limit: usize) -> Result<Roster, Refusal> {
         self.change(|state, now| {
             state.check_subscription(now, subscribe)?;
-            let place = Place::of(subscribe.channels.first().map(|wanted| &wanted.name));
+            let place = Place::Channel(subscribe.channels[0].name.clone());
             let page = state.presence.members(&place, after, limit, MAX_PAGE);
             Ok(Roster { position: state.head, count: page.count, members: page.members, more: page.more })
         })
@@ -159,9 +168,9 @@ impl State {
         }
         for (room, user) in effects.changed.drain(..) {
             let Some(kept) = self.presence.kept(room, user, now) else { continue };
-            let channel = kept.channel.map(|name| &**name);
+            let (namespace, channel) = (kept.place.namespace(), kept.place.channel().map(|name| &**name));
             let (user_name, info, since, lease) = (kept.user, kept.info, kept.since, kept.lease);
-            let entry = Entry::Member { channel, user: user_name, info, since, lease };
+            let entry = Entry::Member { namespace, channel, user: user_name, info, since, lease };
             // Without a place for it, the next hub does not know the member until it comes again.
             let record = self.registry.add(&entry, None);
             effects.gone.extend(self.presence.set_record(room, user, record));
@@ -179,7 +188,7 @@ impl State {
 
     /// Sees to it that a member more fits into `memory_limit`.
     fn room_for_member(&mut self, place: &Place, user: &str, info: usize) -> Result<(), Limit> {
-        let name = place.channel().map_or(0, |name| name.len());
+        let name = place.namespace().len() + place.channel().map_or(0, |name| name.len());
         let needed = |state: &Self| Presence::cost(user, info) + state.registry.cost(name + user.len() + info);
         self.make_room(needed(self), None);
         match (self.memory() + needed(self)) as u64 > self.limits.memory {
@@ -208,14 +217,15 @@ impl State {
         check_user(&visitor.0).is_ok().then_some(visitor)
     }
 
-    /// The user is there: on the site, and in these channels. Not where there is no memory for it.
+    /// The user is there: on this site, and in these channels. Not where there is no memory for it.
     pub(super) fn visit<'a>(
         &mut self,
         now: Now,
         (user, info): &(Arc<str>, Arc<[u8]>),
+        site: &Place,
         channels: impl Iterator<Item = &'a ChannelName>,
     ) {
-        for place in channels.map(|name| Place::Channel(name.clone())).chain([Place::Site]) {
+        for place in channels.map(|name| Place::Channel(name.clone())).chain([site.clone()]) {
             if self.room_for_member(&place, user, info.len()).is_ok() {
                 self.with_presence(now, |presence, stamp| presence.touch(&place, user, info, now, stamp));
             }
@@ -230,7 +240,8 @@ impl State {
         visitor: Option<&(Arc<str>, Arc<[u8]>)>,
     ) -> Guest {
         let watches = subscribe.feed != Feed::None;
-        let user = visitor.map(|(user, _)| self.presence.hold_user(user));
+        let site = site(subscribe);
+        let user = visitor.map(|(user, _)| self.presence.hold_user(site.namespace(), user));
         for wanted in subscribe.channels {
             let place = Place::Channel(wanted.name.clone());
             if watches {
@@ -241,7 +252,7 @@ impl State {
             }
         }
         if let Some(user) = user {
-            self.presence.connect(&Place::Site, user);
+            self.presence.connect(&site, user);
         }
         Guest { user, watches }
     }
@@ -260,7 +271,7 @@ impl State {
     /// It is gone.
     pub(super) fn leave_site(&mut self, now: Now, guest: Guest) {
         if let Some(user) = guest.user {
-            self.presence.disconnect(&Place::Site, user, now);
+            self.presence.disconnect_from_site(user, now);
             self.presence.release(user);
         }
         if guest.is_somebody() {

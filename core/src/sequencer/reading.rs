@@ -2,11 +2,11 @@
 
 use smallvec::SmallVec;
 
-use super::presence::{Guest, message};
+use super::presence::{Guest, message, site};
 use super::{CREATED, SUBSCRIBED, State};
 use crate::call::MAX_PAGE;
 use crate::channel::history::History;
-use crate::channel::{Channel, ChannelId, ChannelInfo, ChannelName, Entry, ThreadId};
+use crate::channel::{Channel, ChannelId, ChannelInfo, ChannelName, Entry, Namespace, ThreadId};
 use crate::error::Limit;
 use crate::identity::Identity;
 use crate::log::Address;
@@ -110,12 +110,19 @@ pub(crate) enum Refusal {
 }
 
 impl State {
-    pub(super) fn list(&mut self, now: u32, prefix: &str, after: &str, limit: usize) -> Vec<ChannelInfo> {
+    pub(super) fn list(
+        &mut self,
+        now: u32,
+        namespace: &Namespace,
+        prefix: &str,
+        after: &str,
+        limit: usize,
+    ) -> Vec<ChannelInfo> {
         let mut page = Vec::new();
         let mut after = after.to_owned();
         while page.len() < limit {
             let names: Vec<ChannelName> =
-                self.channels.names(prefix, &after).take(limit - page.len()).cloned().collect();
+                self.channels.names(namespace, prefix, &after).take(limit - page.len()).cloned().collect();
             let Some(last) = names.last() else { break };
             after = last.to_string();
             // Some may turn out to have expired.
@@ -147,7 +154,7 @@ impl State {
             // Before it looks who is there. Where channels are to be created, it is in them as soon as they are.
             let creates = subscribe.seat != Seat::Never && self.may_create(missing.clone()).is_ok();
             let there = subscribe.channels.iter().zip(&found).filter(|(_, id)| creates || id.is_some());
-            self.visit(moment, visitor, there.map(|(wanted, _)| &wanted.name));
+            self.visit(moment, visitor, &site(&subscribe), there.map(|(wanted, _)| &wanted.name));
         }
         if subscribe.feed != Feed::None {
             let there = subscribe.channels.iter().zip(&found);
@@ -174,10 +181,10 @@ impl State {
         if !batch.more {
             batch.position = self.head;
         }
-        if self.events.is_some() {
+        if self.limits.events.is_some() {
             // From its seats: a subscriber of the events channel learns of itself, too.
             missing.for_each(|name| self.tell(now, CREATED, name));
-            let others = subscribe.channels.iter().zip(&seats).filter(|(_, id)| self.events != Some(**id));
+            let others = subscribe.channels.iter().zip(&seats).filter(|(_, id)| !self.events.contains(id));
             let others: Vec<&ChannelName> = others.map(|(wanted, _)| &wanted.name).collect();
             others.into_iter().for_each(|name| self.tell(now, SUBSCRIBED, name));
         }
@@ -190,8 +197,13 @@ impl State {
         now: u32,
         subscribe: Subscribe<'_>,
     ) -> Result<SmallVec<[Option<ChannelId>; 4]>, Refusal> {
-        let found: SmallVec<[Option<ChannelId>; 4]> =
-            subscribe.channels.iter().map(|wanted| self.find(now, &wanted.name)).collect();
+        let found = subscribe.channels.iter().map(|wanted| match self.find(now, &wanted.name) {
+            None if subscribe.to_events && self.limits.is_events(&wanted.name) => {
+                self.open_events_channel(now, &wanted.name)
+            }
+            found => found,
+        });
+        let found: SmallVec<[Option<ChannelId>; 4]> = found.collect();
         let mut wildcards = 0;
         for (wanted, id) in subscribe.channels.iter().zip(&found) {
             let channel = id.and_then(|id| self.channels.get(id));
@@ -206,7 +218,7 @@ impl State {
             {
                 return Err(Refusal::Limit(Limit::Subscribers(most)));
             }
-            if id.is_some() && *id == self.events && !subscribe.to_events {
+            if self.limits.is_events(&wanted.name) && !subscribe.to_events {
                 return Err(Refusal::Events);
             }
         }

@@ -9,19 +9,19 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use super::{Last, Limits, Moment, State};
+use super::{Last, Limits, Moment, State, presence};
 use crate::access::Revoked;
 use crate::channel::history::{Entry, History};
-use crate::channel::{Channel, ChannelName, Dedupe, Directory, MAX_NAME};
+use crate::channel::{Channel, ChannelName, Dedupe, Directory};
 use crate::journal::{Class, Region, Word};
 use crate::log::{Log, Record};
 use crate::message::{Position, Published};
-use crate::presence::{Kept, NEVER, Now, Presence};
+use crate::presence::{Kept, NEVER, Now, Place, Presence};
 use crate::registry::{self, Registry};
 
 /// A member as it stands in the registry.
 struct Member {
-    channel: Option<ChannelName>,
+    place: Place,
     user: Box<str>,
     info: Box<str>,
     since: u32,
@@ -70,7 +70,7 @@ impl State {
         let slots = journal.capacity() / LEAST_RECORD;
         damaged |= !registry.revive(|entry, counters, record| match entry {
             registry::Entry::Channel { id, name, options } => {
-                let (Some(counters), Ok(name)) = (counters, ChannelName::new(name.as_bytes(), MAX_NAME)) else {
+                let (Some(counters), Some(name)) = (counters, ChannelName::from_identity(name)) else {
                     return false;
                 };
                 if id.slot() as usize >= slots {
@@ -100,10 +100,9 @@ impl State {
                 }
                 true
             }
-            registry::Entry::Member { channel, user, info, since, lease } => {
-                let channel = channel.map(|name| ChannelName::new(name.as_bytes(), MAX_NAME)).transpose();
-                let Ok(channel) = channel else { return false };
-                members.push(Member { channel, user: user.into(), info: info.into(), since, lease, record });
+            registry::Entry::Member { namespace, channel, user, info, since, lease } => {
+                let Some(place) = presence::place(namespace, channel) else { return false };
+                members.push(Member { place, user: user.into(), info: info.into(), since, lease, record });
                 true
             }
         });
@@ -115,7 +114,7 @@ impl State {
             log,
             registry,
             wildcards: channels.values().filter(|channel| limits.is_wildcard(&channel.name)).count(),
-            events: None,
+            events: Vec::new(),
             woken: 0,
             entered: Moment::default(),
             tick: 0,
@@ -170,11 +169,14 @@ impl State {
                 state.registry.set_counters(channel.record, channel.counters());
             }
             state.channel_bytes += channel.allocated();
+            if state.limits.is_events(&channel.name) {
+                state.events.push(id);
+            }
             state.arm(now, id);
         }
         let moment = Now { tick: 0, second: now };
-        for Member { channel, user, info, since, lease, record } in members {
-            let kept = Kept { channel: channel.as_ref(), user: &user, info: &info, since, lease };
+        for Member { place, user, info, since, lease, record } in members {
+            let kept = Kept { place: &place, user: &user, info: &info, since, lease };
             match state.presence.restore(kept, record, moment) {
                 Ok(None) => {}
                 Ok(Some(replaced)) => state.registry.release(replaced),

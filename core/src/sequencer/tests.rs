@@ -595,14 +595,14 @@ fn channels_are_listed_page_by_page() {
         state.create(START, name, ChannelOptions::default()).expect("created");
     }
     let mut page = |prefix: &str, after: &str, limit| -> Vec<String> {
-        state.list(START, prefix, after, limit).into_iter().map(|info| info.name).collect()
+        state.list(START, &Namespace::default(), prefix, after, limit).into_iter().map(|info| info.name).collect()
     };
     assert_eq!(page("room-", "", 3), ["room-1", "room-10", "room-2"]);
     assert_eq!(page("room-", "room-2", 3), ["room-3"]);
     assert_eq!(page("", "", 2), ["roof", "room-1"]);
     assert_eq!(page("", "room-3", 10), ["x"]);
     assert!(page("none", "", 10).is_empty());
-    assert!(state.list(START + 25 * 3600, "", "", 10).is_empty());
+    assert!(state.list(START + 25 * 3600, &Namespace::default(), "", "", 10).is_empty());
 }
 
 #[test]
@@ -627,7 +627,7 @@ fn a_cleared_channel_keeps_its_subscribers_and_says_what_is_missing() {
 
 /// All that can be asked about the channels.
 fn known(state: &mut State, now: u32) -> Vec<(ChannelInfo, Option<ChannelOptions>, Position, Vec<Message>)> {
-    let infos = state.list(now, "", "", usize::MAX);
+    let infos = state.list(now, &Namespace::default(), "", "", usize::MAX);
     let of = |info: ChannelInfo| {
         let name = ChannelName::new(info.name.as_bytes(), 255).expect("a name");
         let id = state.find(now, &name).expect("just listed");

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! byte   0  magic           8  layout version    16  request bytes Q    24  reply bytes R      (8 bytes each)
+//!       32  length and bytes of a note for the next hub (hub writes)
 //!      128  requests: head (client writes)
 //!      256  requests: tail (hub writes)
 //!      384  requests: want data (hub), want room (client)

@@ -24,8 +24,11 @@ const VERSION: u64 = 1;
 const WORD: usize = size_of::<AtomicU64>();
 /// Rings begin here; the words before are drawn in the module above.
 const HEADER: usize = 4096;
+const LABEL: usize = 32 / WORD;
 const CONTROL: usize = 128 / WORD;
 const PROGRESS: usize = 1024 / WORD;
+/// The longest label.
+pub const MAX_LABEL: usize = (CONTROL - LABEL - 1) * WORD;
 /// The smallest ring: its frames still hold a channel name of any allowed length.
 pub const MIN_RING: usize = 16 << 10;
 /// The largest ring.
@@ -84,12 +87,13 @@ impl Segment {
         Ok((Self { mapping: Arc::new(mapping), requests, replies }, memfd))
     }
 
-    /// Maps the segment of a stranger.
+    /// Bytes that adopting this descriptor would map.
     ///
     /// # Errors
-    /// [`Invalid`] unless it is sealed and as long as its header says. Nothing that the peer owns is called before the
-    /// seals have proved it a memfd: a file of a user-space file system could keep us waiting.
-    pub fn adopt(memfd: &OwnedFd) -> Result<Self, Invalid> {
+    /// As [`Segment::adopt`].
+    pub fn size_of(memfd: &OwnedFd) -> Result<u64, Invalid> {
+        // Nothing that the peer owns is called before the seals have proved it a memfd: a file of a user-space file system
+        // could keep us waiting.
         let seals = fs::fcntl_get_seals(memfd).map_err(|_| Invalid::NotMemfd)?;
         if !seals.contains(SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL) {
             return Err(Invalid::Unsealed);
@@ -99,9 +103,18 @@ impl Segment {
             return Err(Invalid::NotMemfd);
         }
         let size = fs::fstat(memfd)?.st_size as u64;
-        if !(HEADER + 2 * MIN_RING..=HEADER + 2 * MAX_RING).contains(&(size as usize)) {
-            return Err(Invalid::Size(size));
+        match (HEADER + 2 * MIN_RING..=HEADER + 2 * MAX_RING).contains(&(size as usize)) {
+            true => Ok(size),
+            false => Err(Invalid::Size(size)),
         }
+    }
+
+    /// Maps the segment of a stranger.
+    ///
+    /// # Errors
+    /// [`Invalid`] unless it is sealed and as long as its header says.
+    pub fn adopt(memfd: &OwnedFd) -> Result<Self, Invalid> {
+        let size = Self::size_of(memfd)?;
         let mapping = Mapping::new(memfd, size as usize, None)?;
         let mut header = mapping.words().iter().map(|word| word.load(Relaxed));
         if header.next() != Some(MAGIC) || header.next() != Some(VERSION) {
@@ -134,6 +147,37 @@ impl Segment {
     /// The words between control and rings; see [`super::progress`].
     pub(super) fn progress(&self) -> &[AtomicU64] {
         &self[PROGRESS..HEADER / WORD]
+    }
+
+    /// Writes a note for the hub that will adopt the segment when this one is gone, of at most [`MAX_LABEL`] bytes.
+    ///
+    /// # Panics
+    /// It is longer.
+    pub fn set_label(&self, text: &[u8]) {
+        assert!(text.len() <= MAX_LABEL);
+        let words = &self[LABEL + 1..CONTROL];
+        for (word, bytes) in words.iter().zip(text.chunks(WORD)) {
+            let mut value = [0; WORD];
+            value[..bytes.len()].copy_from_slice(bytes);
+            word.store(u64::from_ne_bytes(value), Relaxed);
+        }
+        self[LABEL].store(text.len() as u64, Relaxed);
+    }
+
+    /// The note, which the client may have changed.
+    #[must_use]
+    pub fn label(&self) -> Vec<u8> {
+        let len = usize::try_from(self[LABEL].load(Relaxed)).map_or(MAX_LABEL, |len| len.min(MAX_LABEL));
+        let words = self[LABEL + 1..CONTROL].iter();
+        let mut text: Vec<u8> = words.flat_map(|word| word.load(Relaxed).to_ne_bytes()).collect();
+        text.truncate(len);
+        text
+    }
+
+    /// Bytes of it.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.mapping.len as u64
     }
 
     /// False in a forked child: the segment is its parent's and must not be touched, only dropped.

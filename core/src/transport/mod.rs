@@ -142,12 +142,16 @@ fn serve_at(
             if location.public {
                 may_publish(engine, location, request, &mut channels, !matches!(request.method, "GET" | "HEAD"))?;
             }
-            let reply = http::publish(engine, location, &channels, request);
+            let reply = http::publish(engine, config, location, &channels, request);
             Ok(Outcome::Reply(cors::allow(reply, location, origin)))
         }
-        Handler::Statistics => {
-            Ok(Outcome::Reply(statistics::answer(engine, config, &named(location, request), request)))
-        }
+        Handler::Statistics => Ok(Outcome::Reply(statistics::answer(
+            engine,
+            config,
+            &location.namespace,
+            &named(location, request),
+            request,
+        ))),
         Handler::Members => members::answer(engine, config, (index, origin), request).map(Outcome::Reply),
         Handler::Subscriber(mode) => {
             let form = form(config, index, mode, origin, request)?;
@@ -203,7 +207,8 @@ fn channels(location: &Location, config: &Config, request: &Request<'_>) -> Resu
     let most = config.max_channels_per_subscription.map_or(usize::MAX, |most| most as usize);
     let mut channels: Vec<Wanted> = Vec::new();
     for (name, backlog) in request::channels_path(&path) {
-        let name = ChannelName::new(name, config.max_channel_id_length).map_err(|error| refuse_name(&error))?;
+        let name = ChannelName::within(&location.namespace, name, config.max_channel_id_length)
+            .map_err(|error| refuse_name(&error))?;
         channels.push(Wanted { name, backlog, opened: false });
         if channels.len() > most {
             return Err(refuse_limit(Limit::ChannelsPerSubscription(most as u32)));
@@ -441,7 +446,10 @@ pub(crate) fn refuse_limit(limit: Limit) -> Reply {
     match limit {
         Limit::Channels(_) | Limit::WildcardChannels(_) => Reply::refusal(403, "Number of channels were exceeded."),
         Limit::Subscribers(_) => Reply::refusal(403, "Subscribers limit per channel has been exceeded."),
-        Limit::ChannelsPerSubscription(_) => Reply::refusal(403, limit),
+        Limit::ChannelsPerSubscription(_)
+        | Limit::Clients { .. }
+        | Limit::ClientBytes { .. }
+        | Limit::ClientDescriptors { .. } => Reply::refusal(403, limit),
         Limit::Memory(_) => Reply::refusal(503, limit).header("Retry-After", 5),
     }
 }
