@@ -52,7 +52,12 @@ stop() {
     if [ -n "$keeper" ] && ! wait_until 20 hub_ended; then
         echo "The hub did not end by itself (process $keeper), it is told to." >&2
         kill -TERM "$keeper"
-        wait_until 10 hub_ended || kill -KILL "$keeper"
+        if ! wait_until 10 hub_ended; then
+            # Stopped, it starts no other hub; and that hub is not there to start another keeper.
+            kill -STOP "$keeper"
+            # shellcheck disable=SC2046 # a list of numbers
+            kill -KILL $(cat "/proc/$keeper/task/$keeper/children") "$keeper"
+        fi
     fi
     rm -rf "$dir"
 }
