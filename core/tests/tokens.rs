@@ -55,6 +55,11 @@ subscriber = "websocket"
 allowed_origins = "*"
 
 [[location]]
+path = "/presence/"
+channel_members = true
+listener = "public"
+
+[[location]]
 path = "/say/"
 publisher = "normal"
 listener = "public"
@@ -580,6 +585,17 @@ fn only_a_token_that_says_so_lets_its_holder_publish() {
     let mut socket = hub.hub.websocket(&format!("/ws/a?token={writer}"));
     socket.send(TEXT, "yes");
     assert_eq!(socket.text(), "yes");
+}
+
+#[test]
+fn who_may_not_listen_may_not_see_who_does() {
+    let mut hub = guarded("token");
+    let token = hub.token(&["a"], "7");
+    let members = |channel: &str, query: &str| hub.get(&format!("/presence/{channel}{query}"), "").status;
+    assert_eq!(members("a", ""), 401);
+    assert_eq!(members("a", "?token=x"), 401);
+    assert_eq!(members("b", &format!("?token={token}")), 403);
+    assert_eq!(members("a", &format!("?token={token}")), 200);
 }
 
 #[test]

@@ -382,7 +382,7 @@ declare! {
         /// The file with the secret that tokens are signed with, which only the hub reads, mode 0600; made at the first start.
         /// Two lines during a change: the first signs, both verify; SIGHUP reads it again. An embedded hub has a secret of its
         /// own that ends with it, unless this is set.
-        secret_file: PathBuf = kind::FilePath, default_secret_file(), shown "/var/lib/push/secret; for users other than root $XDG_STATE_HOME/push/secret, else ~/.local/state/push/secret";
+        secret_file: PathBuf = kind::FilePath, default_secret_file(), shown "/var/lib/push/secret; for users other than root to whom that directory does not belong $XDG_STATE_HOME/push/secret, else ~/.local/state/push/secret";
         /// HTTP threads.
         threads: usize = kind::Number(1..=64), default_threads(), shown "number of cores, at most 8";
         /// Memory for channels and stored messages; when it is reached the oldest stored messages go.
@@ -535,7 +535,10 @@ fn default_secret_file() -> String {
         directory.map(|directory| format!("{}{under}/push/secret", directory.trim_end_matches('/')))
     };
     let own = || directory("XDG_STATE_HOME", "").or_else(|| directory("HOME", "/.local/state"));
-    let own = if rustix::process::geteuid().is_root() { None } else { own() };
+    let user = rustix::process::geteuid();
+    // A service manager may have made the directory for this user.
+    let given = || rustix::fs::stat("/var/lib/push").is_ok_and(|stat| stat.st_uid == user.as_raw());
+    let own = if user.is_root() || given() { None } else { own() };
     own.filter(|path| kind::FilePath.read(path).is_some()).unwrap_or_else(|| "/var/lib/push/secret".to_owned())
 }
 
