@@ -199,13 +199,15 @@ fn push_hub(directory: &Path, hub: &Path, listen: SocketAddr, admin: SocketAddr)
         "listen = [\"{listen}\"]
 admin_listen = [\"{admin}\"]
 socket = \"{}\"
+secret_file = \"{}\"
 {user}threads = 1
 authorized_channels_only = \"off\"
 longpolling_connection_ttl = \"none\"
 ping_message_interval = \"none\"
 max_messages_stored_per_channel = {STORED_PER_CHANNEL}
 ",
-        socket(directory).display()
+        socket(directory).display(),
+        socket(directory).with_file_name("secret").display()
     );
     let file = directory.join("push.toml");
     fs::write(&file, config)?;

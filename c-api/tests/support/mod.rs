@@ -125,7 +125,7 @@ impl Hub {
         let path = directory.path().display();
         let config = format!(
             "socket = \"{path}/run/hub.sock\"\nlisten = [\"unix:{path}/run/http.sock\"]\nuser = \"nobody\"\n\
-             log = \"{path}/hub.log\"\nthreads = 2\nmax_message_size = \"1m\"\nauthorized_channels_only = \"off\"\n"
+             secret_file = \"{path}/run/secret\"\nlog = \"{path}/hub.log\"\nthreads = 2\nmax_message_size = \"1m\"\nauthorized_channels_only = \"off\"\n"
         );
         std::fs::write(directory.path().join("push.toml"), config).expect("a configuration");
         let mut command = Command::new(libraries().join("push-hub"));

@@ -77,6 +77,7 @@ final class FpmPool
             'push.hub' => getenv('PUSH_HUB'),
             'push.socket' => "$directory/run/hub.sock",
             'push.listen' => $address,
+            'push.secret_file' => "$directory/run/secret",
             'push.log' => "$directory/hub.log",
             'push.user' => $user,
             'push.linger' => '300ms',

@@ -39,6 +39,7 @@ final class Hub
         file_put_contents("$directory/push.toml", <<<TOML
             listen = "$address"
             socket = "$socket"
+            secret_file = "$directory/run/secret"
             user = "$user"
             $toml
             TOML);
