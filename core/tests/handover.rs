@@ -139,7 +139,16 @@ fn other_build(site: &Site) -> PathBuf {
     let path = site.path("push-hub-next");
     fs::write(&path, program).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    let said = std::process::Command::new(&path).arg("--version").output().unwrap();
+    let mut said = std::process::Command::new(&path).arg("--version").output();
+    // Another thread may have forked while the file was open here.
+    wait_until("it can be run", || {
+        let busy = said.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::ExecutableFileBusy);
+        if busy {
+            said = std::process::Command::new(&path).arg("--version").output();
+        }
+        !busy
+    });
+    let said = said.unwrap();
     assert_eq!(String::from_utf8(said.stdout).unwrap(), format!("push-hub {}\n", String::from_utf8(other).unwrap()));
     path
 }

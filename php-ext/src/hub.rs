@@ -44,20 +44,38 @@ static REFUSED: Mutex<Option<(Instant, String)>> = Mutex::new(None);
 /// keep FPM from starting.
 pub(crate) fn start() {
     START.get_or_init(|| {
-        let config = load();
-        let started = match &config {
-            Ok((_, config)) => keeper::start_or_adopt(config, &ini::hub()).map_err(|error| error.to_string()),
-            Err(error) => Err(error.clone()),
+        let (config, started) = match load() {
+            Ok((mode, config)) => {
+                let started = keeper::start_or_adopt(&config, &ini::hub()).map_err(|error| error.to_string());
+                (Ok((mode, config)), started)
+            }
+            Err(error) => kept_without(error),
         };
         match &started {
             Ok(Started { how: How::Kept { difference, why }, .. }) => zend::warn_at_start(&format!(
                 "push: the running hub goes on with its configuration, which differs: {difference}; {why}"
             )),
-            Ok(_) => {}
+            Ok(Started { how: How::TookOver { difference }, .. }) => {
+                zend::log_at_start(&format!("push: a new hub has taken the place of the one before: {difference}"));
+            }
+            Ok(Started { how: How::Adopted | How::Spawned, .. }) => {}
             Err(error) => zend::warn_at_start(&format!("push: no hub was started: {error}")),
         }
         Start { config, started: Some(started) }
     });
+}
+
+/// What is wrong with the configuration, unless a hub runs where it leads: that one goes on, and its workers with it. A slip
+/// of the pen before a reload is not to end what works.
+fn kept_without(error: String) -> (Result<(Mode, Config), String>, Result<Started, String>) {
+    let kept = ini::way_to_the_hub().and_then(|config| Some((keeper::keep(&config).ok()??, config)));
+    match kept {
+        Some((Started { lease, attach, .. }, config)) => {
+            let how = How::Kept { difference: "the one it should have cannot be used".to_owned(), why: error };
+            (Ok((Mode::Attach, config)), Ok(Started { lease, attach, how }))
+        }
+        None => (Err(error.clone()), Err(error)),
+    }
 }
 
 fn load() -> Result<(Mode, Config), String> {

@@ -127,6 +127,15 @@ pub(crate) fn load() -> Result<(Mode, Config), String> {
     Ok((mode, config.map_err(|error| error.to_string())?))
 }
 
+/// A configuration of which only `push.socket` is the site's, for the time that [`load`] says what is wrong with the rest.
+pub(crate) fn way_to_the_hub() -> Option<Config> {
+    let mut config = Config::default();
+    if let Some(socket) = zend::ini("push.socket") {
+        config.set("socket", &socket).ok()?;
+    }
+    Some(config)
+}
+
 /// `push.hub`: the binary that FPM starts.
 pub(crate) fn hub() -> PathBuf {
     zend::ini("push.hub").unwrap_or_else(|| HUB.to_owned()).into()

@@ -45,6 +45,7 @@ const READONLY: u32 = 1 << 7;
 unsafe extern "C" {
     static spl_ce_RuntimeException: *mut ClassEntry;
 
+    fn php_log_err_with_severity(message: *const c_char, severity: c_int);
     fn zend_wrong_parameters_count_error(min: u32, max: u32);
     fn zend_argument_error(class: *mut ClassEntry, number: u32, format: *const c_char, ...);
 
@@ -690,6 +691,15 @@ pub(crate) fn warn_at_start(text: &str) {
     let text = terminated(text);
     // SAFETY: "%s" takes the one terminated text.
     unsafe { zend_error(ffi::E_CORE_WARNING.cast_signed(), c"%s".as_ptr(), text.as_ptr()) };
+}
+
+/// A line in PHP's log, of something that is as it should be.
+pub(crate) fn log_at_start(text: &str) {
+    /// That of syslog(3).
+    const NOTICE: c_int = 5;
+    let text = terminated(text);
+    // SAFETY: PHP copies the terminated text.
+    unsafe { php_log_err_with_severity(text.as_ptr().cast(), NOTICE) };
 }
 
 /// The section of `phpinfo()`: a table of these rows, then the INI entries.

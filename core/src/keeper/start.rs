@@ -98,6 +98,14 @@ fn take_over(config: &Config, hub: &Path, lock: &Lock, running: Started) -> Star
     }
 }
 
+/// Keeps the hub that serves at `config.socket`, if there is one, whatever `config` says beside that.
+///
+/// # Errors
+/// What is there gives no answer, or is out of reach.
+pub fn keep(config: &Config) -> Result<Option<Started>, StartError> {
+    adopt(config, Instant::now() + READY)
+}
+
 /// Sees whether a hub could be started, as far as that can be seen from here.
 fn prepare(config: &Config) -> Result<Lock, StartError> {
     config.check()?;
