@@ -220,8 +220,11 @@ fn hub() -> ExitCode {
                 logging::set_level(config.log_level);
                 hub.reconfigure(&Arc::from(config));
             }
-            (Told::Answer, _) => {
-                hub.stir();
+            (Told::Answer, halted) => {
+                // The engine of one that has halted is another hub's.
+                if halted.is_none() {
+                    hub.stir();
+                }
                 control.engine_lives();
             }
             (Told::Arrivals(line), _) => {

@@ -41,7 +41,7 @@ use super::{READY, StartError};
 use crate::call::{Hello, PROTOCOL};
 use crate::config::Config;
 use crate::journal;
-use crate::lease::{self, BUILD, timespec};
+use crate::lease::{self, timespec};
 use crate::logging;
 use crate::passing;
 use crate::process::{self, Signals};
@@ -276,7 +276,7 @@ pub(super) fn take_over(
     let internal = |what: &'static str| move |error: io::Error| StartError::new(format!("{what}: {error}"));
     let program = process::program(Path::new("/proc/self/exe")).map_err(internal("/proc/self/exe"))?;
     let lost = |error: io::Error| StartError::new(format!("the running hub hands nothing over: {error}"));
-    let hello = postcard::to_stdvec(&Hello::Handover { protocol: PROTOCOL, build: BUILD.to_owned() });
+    let hello = postcard::to_stdvec(&Hello::Handover { protocol: PROTOCOL, build: lease::build().to_owned() });
     lease::send(line.as_fd(), &hello.expect("plain data into a Vec"), &[]).map_err(lost)?;
     match wait_for_word(line, Instant::now() + READY).map_err(lost)? {
         Word::Offered => {}
