@@ -1,7 +1,7 @@
 //! The hub in the process that publishes: threads of its own, no keeper, no wire.
 //!
 //! A call goes straight to the sequencer, in the caller's thread. The hub ends with its process, or by [`Embedded::stop`],
-//! and its messages with it. Its threads block all signals, so that the process handles its own as before. A fork copies
+//! and its messages with it, unless there is a `store_path`. Its threads block all signals, so that the process handles its own as before. A fork copies
 //! no threads: in a child every call is refused, and nothing that the threads may have left half-done is touched.
 
 use std::fmt;
@@ -29,6 +29,7 @@ use crate::message::Position;
 use crate::process;
 use crate::sequencer::Sequencer;
 use crate::shm::segment::Birthmark;
+use crate::store;
 
 /// A running hub in this process; also one that has ended, whose calls fail.
 pub struct Embedded {
@@ -50,6 +51,8 @@ pub struct Embedded {
 struct Running {
     hub: Hub,
     listeners: Listeners,
+    config: Arc<Config>,
+    journal: OwnedFd,
 }
 
 impl Embedded {
@@ -65,21 +68,21 @@ impl Embedded {
         let birthmark = Birthmark::new().map_err(|error| failed(error.into()))?;
         open_log(&config)?;
         let mut listeners = Listeners::bind_embedded(&config)?;
-        let timeout = config.timeout;
-        let namespace = config.namespace.clone();
-        match Self::serve(config, &listeners) {
-            Ok((hub, [listen, admin_listen], longest_name)) => Ok(Self {
+        let journal = store::open(&config).inspect_err(|_| listeners.close())?;
+        let config = Arc::new(config);
+        match Self::serve(&config, &listeners, &journal) {
+            Ok((hub, [listen, admin_listen])) => Ok(Self {
                 engine: hub.engine().clone(),
-                longest_name,
-                timeout,
-                namespace,
+                longest_name: config.max_channel_id_length,
+                timeout: config.timeout,
+                namespace: config.namespace.clone(),
                 listen,
                 admin_listen,
                 birthmark,
                 pid: std::process::id(),
                 stopped: AtomicBool::new(false),
                 lost: hub.lost().clone(),
-                running: Mutex::new(Some(Running { hub, listeners })),
+                running: Mutex::new(Some(Running { hub, listeners, config, journal })),
             }),
             Err(error) => {
                 listeners.close();
@@ -88,7 +91,11 @@ impl Embedded {
         }
     }
 
-    fn serve(config: Config, listeners: &Listeners) -> Result<(Hub, [Vec<Address>; 2], usize), StartError> {
+    fn serve(
+        config: &Arc<Config>,
+        listeners: &Listeners,
+        journal: &OwnedFd,
+    ) -> Result<(Hub, [Vec<Address>; 2]), StartError> {
         let failed = |error: std::io::Error| StartError::new(format!("the hub cannot start its threads: {error}"));
         let listen = listeners.sockets().iter().map(OwnedFd::try_clone).collect::<Result<Vec<_>, _>>();
         let mut listen = listen.map_err(failed)?;
@@ -97,10 +104,11 @@ impl Embedded {
         let addresses = [bound(&config.listen, &listen)?, bound(&config.admin_listen, &admin_listen)?];
         let sockets = Sockets { listen, admin_listen, attach: Vec::new() };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-        let longest_name = config.max_channel_id_length;
         let start = after(now, Position::START);
-        let hub = process::without_signals(|| Hub::start(Arc::new(config), sockets, start, None)).map_err(failed)??;
-        Ok((hub, addresses, longest_name))
+        let journal = journal.try_clone().map_err(failed)?;
+        let start = || Hub::resume(config.clone(), sockets, start, journal, Vec::new(), None);
+        let hub = process::without_signals(start).map_err(failed)??;
+        Ok((hub, addresses))
     }
 
     /// `namespace`: that of its clients which name no other.
@@ -189,8 +197,9 @@ impl Embedded {
         }
         self.stopped.store(true, Ordering::Relaxed);
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(Running { hub, mut listeners }) = running else { return };
+        let Some(Running { hub, mut listeners, config, journal }) = running else { return };
         hub.drain();
+        store::ended(&config, &journal);
         for socket in listeners.sockets() {
             // Children that were forked meanwhile have duplicates, which would keep the port.
             let _ = shutdown(socket, Shutdown::Both);

@@ -23,7 +23,6 @@ use crate::http_thread::{From, HttpThread, Inbox, Leave, Order};
 use crate::ingress::admission::Admission;
 use crate::ingress::answer;
 use crate::ingress::rings::Attachment;
-use crate::journal;
 use crate::keeper::StartError;
 use crate::message::Position;
 use crate::passing;
@@ -31,6 +30,7 @@ use crate::presence;
 use crate::process;
 use crate::readiness;
 use crate::sequencer::{Limits, Sequencer};
+use crate::store::{self, Saver};
 
 /// How often what has expired is looked for. Expiry is checked on access; this only gives memory back.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -38,6 +38,8 @@ const SWEEP: Duration = Duration::from_secs(5);
 const WORTH_TRIMMING: usize = 1 << 20;
 /// Descriptors that browsers leave to publishers, clients and the hub itself.
 const RESERVE: u64 = 64;
+/// What the last save may take.
+const LAST_SAVE: Duration = Duration::from_secs(5);
 /// How long an acceptor rests when the process has no descriptor left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 /// How long a thread may take for a step on the way out.
@@ -66,6 +68,7 @@ pub struct Hub {
     ended: Receiver<io::Result<()>>,
     threads: Vec<JoinHandle<()>>,
     lost: Arc<AtomicBool>,
+    saver: Option<Saver>,
 }
 
 /// Says that a thread is gone, however it ended.
@@ -78,18 +81,20 @@ impl Drop for Gone {
 }
 
 impl Hub {
-    /// Starts the threads of a hub that begins with nothing. `start` is the first head: a position before it has a gap.
-    /// `control` is the line to the keeper; without one nobody leases the hub, and its last position ends with it.
+    /// Starts the threads of a hub that begins with nothing, or with what is in `store_path`. `start` is the first head: a
+    /// position before it has a gap. `control` is the line to the keeper; without one nobody leases the hub, and its last
+    /// position ends with it.
     ///
     /// # Errors
-    /// The system refuses a thread, an epoll set, a timer or memory; with `control` also [`Access::open`]'s.
+    /// The system refuses a thread, an epoll set, a timer or memory; `store_path` cannot be used; with `control` also
+    /// [`Access::open`]'s.
     pub fn start(
         config: Arc<Config>,
         sockets: Sockets,
         start: Position,
         control: Option<Arc<Control>>,
     ) -> Result<Self, StartError> {
-        let journal = journal::create(config.memory_limit).map_err(|error| cannot_start(&error))?;
+        let journal = store::open(&config)?;
         Self::resume(config, sockets, start, journal, Vec::new(), control)
     }
 
@@ -126,6 +131,7 @@ impl Hub {
         let inboxes: Vec<Arc<Inbox>> = (0..config.threads).map(|_| Arc::default()).collect();
         let mailboxes = inboxes.iter().map(|inbox| inbox.mailbox.clone()).collect();
         let socket = config.socket.display().to_string();
+        let journal = (journal, config.store_path.is_some());
         let engine = Sequencer::new(limits(&config), mailboxes, start, socket, journal, access, control.clone())?;
         let engine = Arc::new(engine);
         let admission = Admission::new(&config);
@@ -133,6 +139,7 @@ impl Hub {
         {
             inbox.deal_client(client);
         }
+        let saver = Saver::start(&config, &engine)?;
         let (accepting, stop) = watch::channel(true);
         let (end, ended) = channel();
         let lost = Arc::new(AtomicBool::new(false));
@@ -168,7 +175,7 @@ impl Hub {
                 }
             }
         }
-        Ok(Self { config, engine, admission, inboxes, accepting, ended, threads, lost })
+        Ok(Self { config, engine, admission, inboxes, accepting, ended, threads, lost, saver })
     }
 
     /// What the hub knows.
@@ -214,6 +221,9 @@ impl Hub {
         self.accepting.send_replace(false);
         self.step(Order::Halt)?;
         self.step(Order::Settle)?;
+        if let Some(saver) = self.saver.take() {
+            saver.let_go(STEP)?;
+        }
         self.engine.retire()
     }
 
@@ -274,12 +284,17 @@ impl Hub {
     }
 
     /// Accepts no more, answers everyone who waits with a position, and ends within `drain_timeout`. Returns the head.
-    pub fn drain(self) -> Position {
+    pub fn drain(mut self) -> Position {
         let deadline = Instant::now() + self.config.drain_timeout;
         self.accepting.send_replace(false);
         self.inboxes.iter().for_each(|inbox| inbox.drain());
-        let engine = self.engine.clone();
-        self.wait_for_threads(deadline);
+        let (engine, saver) = (self.engine.clone(), self.saver.take());
+        // A thread that is still there may change something after the last save; its hub ends with it.
+        if self.wait_for_threads(deadline)
+            && let Some(saver) = saver
+        {
+            saver.finish(LAST_SAVE);
+        }
         engine.head()
     }
 
@@ -322,7 +337,7 @@ fn take_over(clients: Vec<Kept>, engine: &Sequencer, config: &Config, admission:
     clients
 }
 
-fn limits(config: &Config) -> Limits {
+pub(crate) fn limits(config: &Config) -> Limits {
     Limits {
         memory: config.memory_limit,
         message_size: config.max_message_size,

@@ -12,38 +12,56 @@
 //!
 //! ```text
 //! page 0      the words of [`Word`]
-//! pages 1..   the map: 8 bytes for each page of the rest; that of an extent's first page says which segment it is and how
-//!             many pages it has, all others are 0. Storing that word is what makes or ends an extent.
-//! the rest    extents, and holes that take no memory
+//! pages 1..   the map: 8 bytes for each page of the extents; that of an extent's first page says which segment it is and
+//!             how many pages it has, all others are 0. Storing that word is what makes or ends an extent.
+//! then        extents, and holes that take no memory
+//! then        a bit for each page before: whether it changed since [`crate::store`] took it
+//! then        such bits again: it was taken, and is not yet on the disk
 //! ```
+//!
+//! With `store_path` the file has a name on a tmpfs, so that it also outlives keeper and hub together. The pages above the
+//! bits are what is kept on a disk. The bits lie in the file because a hub that is killed leaves its successor what is still
+//! to be saved. They change inside of the critical section only.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, Range};
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::slice;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, MemfdFlags, SealFlags, SeekFrom, fcntl_lock};
+use rustix::fs::{FallocateFlags, FlockOperation, MemfdFlags, SealFlags, SeekFrom, fallocate, fcntl_lock};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 
 /// What memory is given out and back in.
 pub(crate) const PAGE: usize = 4096;
 const MAGIC: u64 = u64::from_le_bytes(*b"pushjrnl");
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 /// Extents that keep their memory for the next one of the same size: a log that is written and evicted all the time would
 /// else give pages back to the system and fetch them again.
 const KEPT: usize = 4;
 /// What may be scattered beyond `memory_limit` before an extent finds no place: addresses cost nothing.
 const SCATTER: u64 = 128 << 20;
+/// Holes that are remembered one by one until the disk is told of them.
+const MOST_FREED: usize = 4096;
 
-/// The words of page 0 that others use, each for itself whole after a kill.
+/// The words of page 0 after magic and version, each for itself whole after a kill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Word {
+    /// Pages for extents.
+    Pages = 2,
+    /// Which journal it is among those on disks; 0 of one that has never been on one.
+    Id = 3,
+    /// How often it was saved.
+    Sequence = 4,
+    /// 1 when nothing changed after it was saved last.
+    Clean = 5,
+    /// 1 when it comes from a disk, and more was published than that had.
+    Lost = 6,
     /// The head.
     Head = 8,
     /// See the field of that name in the sequencer.
@@ -90,12 +108,18 @@ pub(crate) struct Found {
 pub(crate) struct Region {
     base: NonNull<u8>,
     len: usize,
+    layout: Layout,
     /// Where the extents begin.
     data: usize,
     pages: u32,
     free: Mutex<Free>,
     /// Bytes of `Free::kept`, for those who ask all the time.
     kept: AtomicUsize,
+    /// Whether changes are noted, for a disk.
+    tracked: bool,
+    changed: AtomicBool,
+    /// The system had no page left.
+    exhausted: AtomicBool,
     file: OwnedFd,
 }
 
@@ -104,6 +128,97 @@ struct Free {
     /// Holes, by their first page.
     holes: BTreeMap<u32, u32>,
     kept: Vec<Span>,
+    /// What became a hole since the disk was told.
+    freed: Vec<Span>,
+}
+
+/// How the file is divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    /// Pages for extents.
+    pages: u32,
+}
+
+impl Layout {
+    pub(crate) fn for_memory(memory_limit: u64) -> Self {
+        let pages = memory_limit.saturating_mul(2).saturating_add(SCATTER).div_ceil(PAGE as u64);
+        Self { pages: u32::try_from(pages).unwrap_or(u32::MAX / 2) }
+    }
+
+    /// A small one, whose pages a test can look at one by one.
+    #[cfg(test)]
+    pub(crate) fn small() -> Self {
+        Self { pages: 1024 }
+    }
+
+    pub(crate) fn larger(self, other: Self) -> Self {
+        Self { pages: self.pages.max(other.pages) }
+    }
+
+    fn map_pages(self) -> usize {
+        (self.pages as usize).div_ceil(PAGE / 8)
+    }
+
+    /// Pages that are kept on a disk.
+    fn saved_pages(self) -> usize {
+        1 + self.map_pages() + self.pages as usize
+    }
+
+    /// Pages of one set of bits.
+    fn bit_pages(self) -> usize {
+        self.saved_pages().div_ceil(PAGE * 8)
+    }
+
+    /// Bytes that are kept on a disk.
+    pub(crate) fn saved(self) -> u64 {
+        self.saved_pages() as u64 * PAGE as u64
+    }
+
+    /// Bytes of the file.
+    pub(crate) fn all(self) -> u64 {
+        self.saved() + 2 * self.bit_pages() as u64 * PAGE as u64
+    }
+}
+
+/// What page 0 of a journal says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) layout: Layout,
+    pub(crate) id: u64,
+    pub(crate) sequence: u64,
+    pub(crate) clean: bool,
+}
+
+impl Header {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// It is no journal, or one of another version, or cannot be read.
+    pub(crate) fn read(file: impl AsFd) -> io::Result<Self> {
+        let mut bytes = [0; 64];
+        let length = rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut bytes, 0))?;
+        let (words, _) = bytes.as_chunks();
+        let word = |at: usize| u64::from_le_bytes(words[at]);
+        if length < bytes.len() || word(0) != MAGIC {
+            return Err(invalid("it is no journal"));
+        }
+        if word(1) != VERSION {
+            return Err(invalid(&format!("it has the format of version {}, and this hub writes {VERSION}", word(1))));
+        }
+        let of = |name: Word| word(name as usize);
+        let pages = u32::try_from(of(Word::Pages)).ok().filter(|pages| (1..=u32::MAX / 2).contains(pages));
+        let pages = pages.ok_or_else(|| invalid("it has an impossible size"))?;
+        Ok(Self {
+            layout: Layout { pages },
+            id: of(Word::Id),
+            sequence: of(Word::Sequence),
+            clean: of(Word::Clean) != 0,
+        })
+    }
+}
+
+fn invalid(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
 }
 
 // SAFETY: the memory is reached through `word`, which is atomic, and through extents, of which each has pages of its own.
@@ -117,8 +232,9 @@ unsafe impl Sync for Region {}
 /// The system's, when it has no descriptor left.
 pub(crate) fn create(memory_limit: u64) -> io::Result<OwnedFd> {
     let file = rustix::fs::memfd_create(c"push-journal", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-    let pages = (memory_limit.saturating_mul(2).saturating_add(SCATTER)).div_ceil(PAGE as u64);
-    rustix::fs::ftruncate(&file, (1 + pages.div_ceil(512) + pages) * PAGE as u64)?;
+    let layout = Layout::for_memory(memory_limit);
+    rustix::fs::ftruncate(&file, layout.all())?;
+    begin(&file, layout, 0)?;
     rustix::fs::fcntl_add_seals(&file, SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
     Ok(file)
 }
@@ -153,91 +269,161 @@ pub(crate) fn is_free(file: &OwnedFd) -> bool {
     free
 }
 
+/// Makes an empty file a journal without extents.
+pub(crate) fn begin(file: impl AsFd, layout: Layout, id: u64) -> io::Result<()> {
+    let words = [MAGIC, VERSION, u64::from(layout.pages), id];
+    write_all(file, words.map(u64::to_le_bytes).as_flattened(), 0)
+}
+
+/// Sets one word of page 0 in a file that nobody maps.
+pub(crate) fn set(file: impl AsFd, word: Word, value: u64) -> io::Result<()> {
+    write_all(file, &value.to_le_bytes(), word as u64 * 8)
+}
+
+/// Puts page 0, the map and all extents of a journal into another file, whose layout has as many pages or more. Both may
+/// be on a disk or a tmpfs. `reserve` says to have all of its pages before the first is written.
+pub(crate) fn copy(from: impl AsFd, to: impl AsFd, layout: Layout) -> io::Result<()> {
+    let old = Header::read(&from)?.layout;
+    let extents: Vec<(u32, u64)> =
+        entries(&from, old)?.into_iter().filter(|(page, entry)| Span::of(*page, *entry, old).is_some()).collect();
+    let place = |layout: Layout, page: u32| ((1 + layout.map_pages() + page as usize) * PAGE) as u64;
+    for (page, entry) in &extents {
+        let Some(span) = Span::of(*page, *entry, old) else { continue };
+        reserve(&to, place(layout, *page), span.bytes() as u64)?;
+    }
+    let mut buffer = vec![0; 1 << 20];
+    for (page, entry) in &extents {
+        let Some(span) = Span::of(*page, *entry, old) else { continue };
+        let mut done = 0;
+        while done < span.bytes() {
+            let part = &mut buffer[..(span.bytes() - done).min(1 << 20)];
+            // A hole at the end of a file that was never written there.
+            let length =
+                rustix::io::retry_on_intr(|| rustix::io::pread(&from, &mut *part, place(old, *page) + done as u64))?;
+            if length == 0 {
+                break;
+            }
+            write_all(&to, &part[..length], place(layout, *page) + done as u64)?;
+            done += length;
+        }
+        write_all(&to, &entry.to_le_bytes(), (PAGE + *page as usize * 8) as u64)?;
+    }
+    let page = &mut buffer[..PAGE];
+    let length = rustix::io::retry_on_intr(|| rustix::io::pread(&from, &mut *page, 0))?;
+    write_all(&to, &page[..length], 0)?;
+    set(&to, Word::Pages, layout.pages.into())
+}
+
+/// Has the system set these pages of the file aside, so that a full disk or memory is an error here and nowhere later.
+pub(crate) fn reserve(file: impl AsFd, at: u64, length: u64) -> io::Result<()> {
+    match rustix::io::retry_on_intr(|| fallocate(&file, FallocateFlags::empty(), at, length)) {
+        // Such file systems say it when they are written to.
+        Err(Errno::OPNOTSUPP) => Ok(()),
+        done => Ok(done?),
+    }
+}
+
+pub(crate) fn write_all(file: impl AsFd, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let length = rustix::io::retry_on_intr(|| rustix::io::pwrite(&file, bytes, at))?;
+        if length == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        (bytes, at) = (&bytes[length..], at + length as u64);
+    }
+    Ok(())
+}
+
+/// The words of the map that are not 0, by page. Read instead of looked at: mapped, holes would come into being.
+fn entries(file: impl AsFd, layout: Layout) -> io::Result<Vec<(u32, u64)>> {
+    let mut found = Vec::new();
+    let mut bytes = [0; PAGE];
+    let mut at = PAGE as u64;
+    let end = ((1 + layout.map_pages()) * PAGE) as u64;
+    loop {
+        // To the next page that is there; ENXIO behind the last one.
+        at = match rustix::fs::seek(&file, SeekFrom::Data(at)) {
+            Ok(data) if data < end => data / PAGE as u64 * PAGE as u64,
+            Ok(_) | Err(Errno::NXIO) => return Ok(found),
+            Err(error) => return Err(error.into()),
+        };
+        if rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut bytes, at))? < PAGE {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let first = ((at as usize - PAGE) / 8) as u32;
+        let (words, _) = bytes.as_chunks();
+        let entries = (first..layout.pages).zip(words).map(|(page, word)| (page, u64::from_le_bytes(*word)));
+        found.extend(entries.filter(|(_, entry)| *entry != 0));
+        at += PAGE as u64;
+    }
+}
+
 impl Region {
-    /// Maps the journal and says what is in use in it, in no order. A new one is made ready. The flag says that something
-    /// was damaged, so that messages may be missing.
+    /// Maps the journal and says what is in use in it, in no order. `tracked` has changes noted for a disk. The flag says that
+    /// something was damaged, so that messages may be missing.
     ///
     /// # Errors
     /// It is no journal, or the system refuses.
-    pub(crate) fn open(file: OwnedFd) -> io::Result<(Arc<Self>, Vec<Found>, bool)> {
-        let no_journal = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+    pub(crate) fn open(file: OwnedFd, tracked: bool) -> io::Result<(Arc<Self>, Vec<Found>, bool)> {
         lock(&file)?;
-        if !rustix::fs::fcntl_get_seals(&file)?.contains(SealFlags::SHRINK | SealFlags::GROW) {
-            return Err(no_journal("the journal may change its size"));
+        let stat = rustix::fs::fstat(&file)?;
+        let sealed =
+            rustix::fs::fcntl_get_seals(&file).is_ok_and(|seals| seals.contains(SealFlags::SHRINK | SealFlags::GROW));
+        // One with a name cannot be sealed; nobody else may open it.
+        let own = stat.st_uid == rustix::process::geteuid().as_raw() && stat.st_mode & 0o077 == 0;
+        if !sealed && !own {
+            return Err(invalid("the journal may change its size"));
         }
-        let len = usize::try_from(rustix::fs::fstat(&file)?.st_size).unwrap_or(0);
-        // One page of the map for 512 pages.
-        let after_header = (len / PAGE).saturating_sub(1);
-        let map_pages = after_header.div_ceil(513);
-        let pages = u32::try_from(after_header - map_pages).unwrap_or(0);
-        if pages == 0 {
-            return Err(no_journal("the journal has an impossible size"));
+        let layout = Header::read(&file)?.layout;
+        if u64::try_from(stat.st_size) != Ok(layout.all()) {
+            return Err(invalid("the journal has an impossible size"));
         }
+        let len = usize::try_from(layout.all()).map_err(|_| invalid("the journal is too large for this machine"))?;
         // SAFETY: a new mapping at a place the kernel chooses touches no memory of ours.
         let base = unsafe {
             mmap(ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, file.as_fd(), 0)
         }?;
         let base = NonNull::new(base.cast::<u8>()).expect("a mapping is not at 0");
-        let data = (1 + map_pages) * PAGE;
-        let region = Arc::new(Self { base, len, data, pages, free: Mutex::default(), kept: AtomicUsize::new(0), file });
+        let region = Arc::new(Self {
+            base,
+            len,
+            layout,
+            data: (1 + layout.map_pages()) * PAGE,
+            pages: layout.pages,
+            free: Mutex::default(),
+            kept: AtomicUsize::new(0),
+            tracked,
+            changed: AtomicBool::new(false),
+            exhausted: AtomicBool::new(false),
+            file,
+        });
         // SAFETY: the range is the mapping just made. A child of this process must not share the pages: it would write
         // into the hub's journal.
         unsafe { madvise(base.as_ptr().cast(), len, Advice::LinuxDontFork) }?;
-        let (magic, version) = (region.at(0), region.at(8));
-        match (magic.load(Ordering::Relaxed), version.load(Ordering::Relaxed)) {
-            (MAGIC, VERSION) => {}
-            (0, 0) => {
-                version.store(VERSION, Ordering::Relaxed);
-                magic.store(MAGIC, Ordering::Relaxed);
-            }
-            _ => return Err(no_journal("the journal is of another version")),
+        let (found, damaged) = region.find()?;
+        if tracked {
+            region.not_saved();
         }
-        let (found, damaged) = region.find(map_pages)?;
         Ok((region, found, damaged))
     }
 
     /// Reads the map, and makes holes of all that is not in use: what stands there could be taken for records later.
-    fn find(self: &Arc<Self>, map_pages: usize) -> io::Result<(Vec<Found>, bool)> {
+    fn find(self: &Arc<Self>) -> io::Result<(Vec<Found>, bool)> {
         let (mut found, mut damaged, mut end) = (Vec::new(), false, 0);
-        for (page, entry) in self.entries(map_pages)? {
-            let pages = (entry >> 33) as u32;
-            if page < end || pages == 0 || pages > self.pages - page {
-                self.entry(page).store(0, Ordering::Relaxed);
+        for (page, entry) in entries(&self.file, self.layout)? {
+            let Some(span) = Span::of(page, entry, self.layout).filter(|_| page >= end) else {
+                self.set_entry(page, 0);
                 damaged = true;
                 continue;
-            }
+            };
             self.make_hole(Span { page: end, pages: page - end });
-            end = page + pages;
+            end = page + span.pages;
             let class = if entry >> 32 & 1 == 0 { Class::Messages } else { Class::Registry };
-            let extent = Extent { region: self.clone(), span: Span { page, pages } };
+            let extent = Extent { region: self.clone(), span };
             found.push(Found { class, number: entry as u32, extent });
         }
         self.make_hole(Span { page: end, pages: self.pages - end });
         Ok((found, damaged))
-    }
-
-    /// The words of the map that are not 0, by page. Read instead of looked at: mapped, holes would come into being.
-    fn entries(&self, map_pages: usize) -> io::Result<Vec<(u32, u64)>> {
-        let mut found = Vec::new();
-        let mut bytes = [0; PAGE];
-        let mut at = PAGE as u64;
-        let end = ((1 + map_pages) * PAGE) as u64;
-        loop {
-            // To the next page that is there; ENXIO behind the last one.
-            at = match rustix::fs::seek(&self.file, SeekFrom::Data(at)) {
-                Ok(data) if data < end => data / PAGE as u64 * PAGE as u64,
-                Ok(_) | Err(Errno::NXIO) => return Ok(found),
-                Err(error) => return Err(error.into()),
-            };
-            if rustix::io::retry_on_intr(|| rustix::io::pread(&self.file, &mut bytes, at))? < PAGE {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            let first = ((at as usize - PAGE) / 8) as u32;
-            let (words, _) = bytes.as_chunks();
-            let entries = (first..self.pages).zip(words).map(|(page, word)| (page, u64::from_le_bytes(*word)));
-            found.extend(entries.filter(|(_, entry)| *entry != 0));
-            at += PAGE as u64;
-        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Free> {
@@ -257,11 +443,23 @@ impl Region {
             None => {
                 let (page, hole) =
                     free.holes.iter().find(|(_, hole)| **hole >= pages).map(|(page, hole)| (*page, *hole))?;
+                let span = Span { page, pages };
+                let at = self.data as u64 + u64::from(page) * PAGE as u64;
+                if let Err(error) = reserve(&self.file, at, span.bytes() as u64) {
+                    if !self.exhausted.swap(true, Ordering::Relaxed) {
+                        tracing::error!(
+                            "the memory of the journal: {error}: stored messages go before memory_limit is reached; make \
+                             room in {}, or lower memory_limit",
+                            crate::store::LIVE
+                        );
+                    }
+                    return None;
+                }
+                self.exhausted.store(false, Ordering::Relaxed);
                 free.holes.remove(&page);
                 if hole > pages {
                     free.holes.insert(page + pages, hole - pages);
                 }
-                let span = Span { page, pages };
                 // One call instead of a fault for each page; kernels before 5.14 do not know it, and fault.
                 // SAFETY: the pages are in the mapping, and nobody has them.
                 let _ = unsafe { madvise(self.start(span).cast(), span.bytes(), Advice::LinuxPopulateWrite) };
@@ -276,11 +474,16 @@ impl Region {
         self.pages as usize * PAGE
     }
 
-    /// Whether there is a place for an extent of this size. Only when addresses are scattered badly there is none.
-    pub(crate) fn has_place(&self, bytes: usize) -> bool {
-        let pages = bytes.div_ceil(PAGE) as u32;
-        let free = self.lock();
-        free.kept.iter().any(|span| span.pages == pages) || free.holes.values().any(|hole| *hole >= pages)
+    /// Whether an extent of this size can be had, which is kept for that. Only when addresses are scattered badly, or the
+    /// tmpfs is full, it cannot.
+    pub(crate) fn has_place(self: &Arc<Self>, bytes: usize) -> bool {
+        if self.keeps(bytes) {
+            return true;
+        }
+        let Some(Extent { span, .. }) = self.allocate(bytes) else { return false };
+        self.lock().kept.push(span);
+        self.kept.fetch_add(span.bytes(), Ordering::Relaxed);
+        true
     }
 
     /// Bytes of pages that are kept for the next extents.
@@ -310,6 +513,14 @@ impl Region {
         let _ = unsafe { madvise(self.start(span).cast(), span.bytes(), Advice::LinuxRemove) };
         let Span { mut page, mut pages } = span;
         let mut free = self.lock();
+        if self.tracked {
+            self.saved_page(span).for_each(|page| self.bit(page, Bits::Changed).clear());
+            // Once they are very many: all that is a hole then.
+            if free.freed.len() == MOST_FREED {
+                free.freed = vec![Span { page: 0, pages: self.pages }];
+            }
+            free.freed.push(span);
+        }
         if let Some((before, length)) = free.holes.range(..page).next_back().map(|(page, length)| (*page, *length))
             && before + length == page
         {
@@ -328,18 +539,156 @@ impl Region {
 
     /// Stores the word after everything that this thread has stored before, as far as the next hub can see it.
     pub(crate) fn store(&self, word: Word, value: u64) {
+        self.mark(0..1);
         self.at(word as usize * 8).store(value, Ordering::Release);
     }
 
-    fn entry(&self, page: u32) -> &AtomicU64 {
-        self.at(PAGE + page as usize * 8)
+    fn set_entry(&self, page: u32, entry: u64) {
+        let offset = PAGE + page as usize * 8;
+        self.mark(offset / PAGE..offset / PAGE + 1);
+        self.at(offset).store(entry, Ordering::Release);
     }
 
-    /// A word before the extents.
+    /// A word before or behind the extents.
     fn at(&self, offset: usize) -> &AtomicU64 {
-        assert!(offset.is_multiple_of(8) && offset < self.data);
+        let outside = offset < self.data || (self.layout.saved() as usize..self.len).contains(&offset);
+        assert!(offset.is_multiple_of(8) && outside);
         // SAFETY: mapped and aligned, checked above; this part of the mapping is reached in no other way.
         unsafe { self.base.add(offset).cast::<AtomicU64>().as_ref() }
+    }
+
+    /// The pages of a span, as the disk numbers them.
+    fn saved_page(&self, span: Span) -> Range<usize> {
+        let first = self.data / PAGE + span.page as usize;
+        first..first + span.pages as usize
+    }
+
+    fn bit(&self, page: usize, of: Bits) -> Bit<'_> {
+        Bit { word: self.at(self.bits(of) + page / 64 * 8), mask: 1 << (page % 64) }
+    }
+
+    /// Where these bits begin.
+    fn bits(&self, of: Bits) -> usize {
+        self.layout.saved() as usize + of as usize * self.layout.bit_pages() * PAGE
+    }
+
+    /// These pages change. Said before they do; who takes them is not in the critical section at that time.
+    fn mark(&self, pages: Range<usize>) {
+        if !self.tracked {
+            return;
+        }
+        pages.for_each(|page| self.bit(page, Bits::Changed).set());
+        if !self.changed.load(Ordering::Relaxed) {
+            self.changed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether anything is to be saved.
+    pub(crate) fn has_changed(&self) -> bool {
+        self.changed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn header(&self) -> Header {
+        Header {
+            layout: self.layout,
+            id: self.load(Word::Id),
+            sequence: self.load(Word::Sequence),
+            clean: self.load(Word::Clean) != 0,
+        }
+    }
+
+    /// Appends what changed since the last time, as numbers of pages in order; it is taken from now on. Only inside of the
+    /// critical section, as all that follows.
+    pub(crate) fn take_changed(&self, pages: &mut Vec<u32>) {
+        self.changed.store(false, Ordering::Relaxed);
+        for at in 0..self.layout.saved_pages().div_ceil(64) {
+            let changed = self.at(self.bits(Bits::Changed) + at * 8);
+            let mut bits = changed.load(Ordering::Relaxed);
+            if bits == 0 {
+                continue;
+            }
+            // In this order: a hub that is killed in between leaves them twice.
+            self.at(self.bits(Bits::Taken) + at * 8).fetch_or(bits, Ordering::Relaxed);
+            changed.store(0, Ordering::Release);
+            while bits != 0 {
+                pages.push((at * 64) as u32 + bits.trailing_zeros());
+                bits &= bits - 1;
+            }
+        }
+    }
+
+    /// What was taken is on the disk.
+    pub(crate) fn saved(&self) {
+        for at in 0..self.layout.saved_pages().div_ceil(64) {
+            let word = self.at(self.bits(Bits::Taken) + at * 8);
+            // To read a hole costs nothing, to write one a page.
+            if word.load(Ordering::Relaxed) != 0 {
+                word.store(0, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// What was taken has not come to the disk, and what became a hole may still take room there.
+    pub(crate) fn not_saved(&self) {
+        self.lock().freed = vec![Span { page: 0, pages: self.pages }];
+        for at in 0..self.layout.saved_pages().div_ceil(64) {
+            let taken = self.at(self.bits(Bits::Taken) + at * 8);
+            let changed = self.at(self.bits(Bits::Changed) + at * 8);
+            let bits = taken.load(Ordering::Relaxed);
+            if bits != 0 {
+                changed.fetch_or(bits, Ordering::Relaxed);
+                taken.store(0, Ordering::Release);
+            }
+            if bits != 0 || changed.load(Ordering::Relaxed) != 0 {
+                self.changed.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// All that is in use is to be saved, because the disk has nothing of it.
+    pub(crate) fn change_all(&self) -> io::Result<()> {
+        self.mark(0..1);
+        for (page, entry) in entries(&self.file, self.layout)? {
+            let map = (PAGE + page as usize * 8) / PAGE;
+            self.mark(map..map + 1);
+            if let Some(span) = Span::of(page, entry, self.layout) {
+                self.mark(self.saved_page(span));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads pages as they are now: those in use change meanwhile, outside of the critical section.
+    pub(crate) fn read(&self, first: u32, bytes: &mut [u8]) -> io::Result<()> {
+        let mut done = 0;
+        while done < bytes.len() {
+            let at = u64::from(first) * PAGE as u64 + done as u64;
+            // By the system, because a reference to memory that changes is none that Rust allows.
+            match rustix::io::retry_on_intr(|| rustix::io::pread(&self.file, &mut bytes[done..], at))? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                length => done += length,
+            }
+        }
+        Ok(())
+    }
+
+    /// What became a hole since the last time and still is one, as bytes of the file.
+    pub(crate) fn take_freed(&self) -> Vec<Range<u64>> {
+        let mut free = self.lock();
+        let freed = std::mem::take(&mut free.freed);
+        let mut ranges = Vec::new();
+        for Span { page, pages } in freed {
+            let before = free.holes.range(..=page).next_back();
+            let holes = before.into_iter().chain(free.holes.range(page + 1..page + pages));
+            for (hole, length) in holes {
+                let (from, to) = ((*hole).max(page), (hole + length).min(page + pages));
+                if from < to {
+                    let at = |page: u32| self.data as u64 + u64::from(page) * PAGE as u64;
+                    ranges.push(at(from)..at(to));
+                }
+            }
+        }
+        ranges
     }
 
     fn start(&self, span: Span) -> *mut u8 {
@@ -358,8 +707,41 @@ impl Drop for Region {
 }
 
 impl Span {
+    /// The one that a word of the map tells of, if it is possible.
+    fn of(page: u32, entry: u64, layout: Layout) -> Option<Self> {
+        let pages = (entry >> 33) as u32;
+        (pages > 0 && page < layout.pages && pages <= layout.pages - page).then_some(Self { page, pages })
+    }
+
     fn bytes(self) -> usize {
         self.pages as usize * PAGE
+    }
+}
+
+/// The two sets of bits.
+#[derive(Clone, Copy)]
+enum Bits {
+    Changed = 0,
+    Taken = 1,
+}
+
+struct Bit<'a> {
+    word: &'a AtomicU64,
+    mask: u64,
+}
+
+impl Bit<'_> {
+    // Looked at first: most are as they shall be, and holes of the bits stay holes.
+    fn set(&self) {
+        if self.word.load(Ordering::Relaxed) & self.mask == 0 {
+            self.word.fetch_or(self.mask, Ordering::Release);
+        }
+    }
+
+    fn clear(&self) {
+        if self.word.load(Ordering::Relaxed) & self.mask != 0 {
+            self.word.fetch_and(!self.mask, Ordering::Release);
+        }
     }
 }
 
@@ -367,13 +749,22 @@ impl Extent {
     /// From here on the next hub will find it as this segment, with all that was written to it.
     pub(crate) fn commit(&self, class: Class, number: u32) {
         let entry = u64::from(number) | (class as u64) << 32 | u64::from(self.span.pages) << 33;
-        self.region.entry(self.span.page).store(entry, Ordering::Release);
+        self.region.set_entry(self.span.page, entry);
+    }
+
+    /// Bytes that are about to change.
+    pub(crate) fn bytes_mut(&mut self, range: Range<usize>) -> &mut [u8] {
+        assert!(range.start <= range.end && range.end <= self.span.bytes());
+        let first = self.region.data / PAGE + self.span.page as usize;
+        self.region.mark(first + range.start / PAGE..first + range.end.div_ceil(PAGE));
+        // SAFETY: as in `deref`, and this is the only reference to the only owner. The range is inside, checked above.
+        unsafe { slice::from_raw_parts_mut(self.region.start(self.span).add(range.start), range.len()) }
     }
 
     /// Ends it. Dropped instead, it stays in use.
     pub(crate) fn free(self) {
         let Self { region, span } = &self;
-        region.entry(span.page).store(0, Ordering::Release);
+        region.set_entry(span.page, 0);
         let mut free = region.lock();
         // Only what is often wanted: whole segments.
         if span.pages as usize == crate::log::SEGMENT / PAGE && free.kept.len() < KEPT {
@@ -391,15 +782,9 @@ impl Deref for Extent {
 
     fn deref(&self) -> &[u8] {
         // SAFETY: `start` checks that the pages are mapped, which they are as long as `region` lives; they belong to this
-        // extent alone. The keeper, which holds the file, never maps it, and nobody else has it. The seals keep its size.
+        // extent alone. The keeper, which holds the file, never maps it, and nobody else has it. Seals keep its size, or
+        // nobody else may open it.
         unsafe { slice::from_raw_parts(self.region.start(self.span), self.span.bytes()) }
-    }
-}
-
-impl DerefMut for Extent {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as above, and this is the only reference to the only owner.
-        unsafe { slice::from_raw_parts_mut(self.region.start(self.span), self.span.bytes()) }
     }
 }
 
@@ -408,7 +793,7 @@ mod tests {
     use super::*;
 
     fn open(file: &OwnedFd) -> (Arc<Region>, Vec<Found>, bool) {
-        Region::open(file.try_clone().expect("a descriptor")).expect("a journal")
+        Region::open(file.try_clone().expect("a descriptor"), true).expect("a journal")
     }
 
     #[test]
@@ -418,10 +803,10 @@ mod tests {
         assert!(found.is_empty() && !damaged);
         let mut kept = region.allocate(10_000).expect("there is room");
         assert_eq!(kept.len(), 3 * PAGE);
-        kept[..4].copy_from_slice(b"kept");
+        kept.bytes_mut(0..4).copy_from_slice(b"kept");
         kept.commit(Class::Registry, 7);
         let mut forgotten = region.allocate(PAGE).expect("there is room");
-        forgotten.fill(1);
+        forgotten.bytes_mut(0..PAGE).fill(1);
         region.store(Word::Head, 5);
         drop((kept, forgotten, region));
         let (region, found, damaged) = open(&file);
@@ -438,7 +823,8 @@ mod tests {
         let mut extents: Vec<Extent> =
             (1..50).map(|pages| region.allocate(pages * PAGE).expect("there is room")).collect();
         for (number, extent) in extents.iter_mut().enumerate() {
-            extent.fill(number as u8);
+            let all = 0..extent.len();
+            extent.bytes_mut(all).fill(number as u8);
         }
         assert!(extents.iter().enumerate().all(|(number, extent)| extent.iter().all(|byte| *byte == number as u8)));
         while extents.len() > 1 {
@@ -458,7 +844,7 @@ mod tests {
         extent.commit(Class::Messages, 1);
         // Inside of the first, beyond the end, without pages.
         for (page, pages) in [(1, 1), (region.pages - 1, 2), (100, 0), (200, u64::MAX >> 33)] {
-            region.entry(page).store(1 | pages << 33, Ordering::Relaxed);
+            region.set_entry(page, 1 | pages << 33);
         }
         drop((extent, region));
         let (_region, found, damaged) = open(&file);
@@ -469,7 +855,7 @@ mod tests {
     fn what_is_no_journal_is_refused() {
         let file = create(1 << 20).expect("a memfd");
         rustix::io::pwrite(&file, b"something else", 0).expect("a memfd");
-        assert!(Region::open(file).is_err());
-        assert!(Region::open(crate::process::sealed(c"empty", b"").expect("a memfd")).is_err());
+        assert!(Region::open(file, false).is_err());
+        assert!(Region::open(crate::process::sealed(c"empty", b"").expect("a memfd"), false).is_err());
     }
 }

@@ -28,6 +28,8 @@ mod registry;
 #[allow(unsafe_code, reason = "maps the memory that outlives the hub")]
 mod journal;
 #[cfg(feature = "hub")]
+mod store;
+#[cfg(feature = "hub")]
 mod fanout;
 #[cfg(feature = "hub")]
 mod identity;

@@ -269,8 +269,11 @@ impl Log {
                 offset += frame.len;
             }
             segment.used = offset;
-            // What is cut off here must not come back behind a shorter record.
-            extent[offset..].fill(0);
+            // What is cut off here must not come back behind a shorter record. Mostly there is nothing to be saved for it.
+            let cut = offset..extent.len();
+            if extent[cut.clone()].iter().any(|byte| *byte != 0) {
+                extent.bytes_mut(cut).fill(0);
+            }
         }
         (0..last).for_each(|index| self.look_at(index));
         whole
@@ -305,7 +308,7 @@ impl Log {
     /// Whether the journal has a place for a record of this length.
     pub(crate) fn has_place(&self, len: usize) -> bool {
         let fits = self.segments.back().is_some_and(|last| last.capacity() - last.used >= len);
-        fits || self.region.has_place(len.max(SEGMENT))
+        fits || self.region.has_place(len.max(SEGMENT).next_multiple_of(PAGE))
     }
 
     /// Appends the message. `live` says that a history will hold its address; a dead one can be read until its segment is
@@ -330,7 +333,9 @@ impl Log {
         let segment = self.segments.back_mut()?;
         let extent = segment.extent.as_mut()?;
         let offset = segment.used;
-        let place = &mut extent[offset..offset + len];
+        // In memory that was used before, something else may stand behind.
+        let behind = (offset + len + 4).min(extent.len());
+        let place = extent.bytes_mut(offset..behind);
         let fixed = len - changing.map_or(0, |words| words.len() * 8);
         let (content, padding) = place[HEADER..fixed].split_at_mut(bytes);
         write(content);
@@ -341,14 +346,11 @@ impl Log {
         let mut head = len as u32 | if changing.is_some() { CHANGES } else { 0 };
         head |= if live { 0 } else { DEAD };
         let check = checksum(&place[HEADER..fixed], number);
-        // In memory that was used before, something else may stand behind.
-        if let Some(next) = extent.get_mut(offset + len..offset + len + 4) {
-            next.fill(0);
-        }
+        place[len..].fill(0);
         // Last and in one: from here on the next hub finds the record.
         compiler_fence(Ordering::Release);
         let header = u64::from(head) | u64::from(check) << 32;
-        extent[offset..offset + HEADER].copy_from_slice(&header.to_le_bytes());
+        place[..HEADER].copy_from_slice(&header.to_le_bytes());
         segment.used += len;
         if live {
             segment.live += len;
@@ -359,7 +361,7 @@ impl Log {
 
     fn begin_segment(&mut self, len: usize) -> Option<()> {
         let mut extent = self.region.allocate(len.max(SEGMENT))?;
-        extent[..4].fill(0);
+        extent.bytes_mut(0..4).fill(0);
         extent.commit(self.class, self.first + self.segments.len() as u32);
         self.allocated += extent.len();
         self.segments.push_back(Segment { extent: Some(extent), used: 0, live: 0 });
@@ -383,7 +385,7 @@ impl Log {
         let Some(frame) = Frame::at(extent, offset) else { return };
         for (at, value) in (frame.words(offset)..).step_by(8).zip(values) {
             // Aligned, so whole or not at all when the hub is killed here.
-            extent[at..at + 8].copy_from_slice(&value.to_le_bytes());
+            extent.bytes_mut(at..at + 8).copy_from_slice(&value.to_le_bytes());
         }
     }
 
@@ -435,17 +437,18 @@ impl Log {
             let Segment { extent, used, live } = &mut self.segments[(number - self.first) as usize];
             let Some(mut new) = self.region.allocate(*live) else { return };
             self.sparse.pop_first();
-            let Some(mut old) = extent.take() else { continue };
+            let Some(old) = extent.take() else { continue };
             let mut end = 0;
-            for_each_record(&mut old, *used, |offset, frame, bytes| {
+            for_each_record(&old, *used, |offset, frame, bytes| {
                 let (from, to) = (offset..offset + frame.len, end..end + frame.len);
                 let at = |offset: usize| Address { segment: number, offset: offset as u32 };
                 if relocate(frame.fixed(bytes, offset), at(offset), at(end)) {
-                    new[to].copy_from_slice(&bytes[from]);
+                    new.bytes_mut(to).copy_from_slice(&bytes[from]);
                     end += frame.len;
                 }
             });
-            new[end..].fill(0);
+            let rest = end..new.len();
+            new.bytes_mut(rest).fill(0);
             new.commit(self.class, number);
             self.allocated = self.allocated + new.len() - old.len();
             self.live = self.live + end - *live;
@@ -458,17 +461,18 @@ impl Log {
     pub(crate) fn gather(&mut self, mut relocate: impl FnMut(&[u8], Address, Address) -> bool) {
         self.drop_dead(None);
         while self.wasteful()
+            // What is alive of a segment fits into another.
+            && self.region.has_place(SEGMENT)
             && let Some(number) = self.sparse.pop_first()
         {
             let index = (number - self.first) as usize;
             let used = self.segments[index].used;
-            let Some(mut old) = self.segments[index].extent.take() else { continue };
+            let Some(old) = self.segments[index].extent.take() else { continue };
             self.allocated -= old.len();
-            for_each_record(&mut old, used, |offset, frame, bytes| {
+            for_each_record(&old, used, |offset, frame, bytes| {
                 let fixed = frame.fixed(bytes, offset);
                 let changing = frame.changes.then(|| words(bytes, frame.words(offset)));
                 let from = Address { segment: number, offset: offset as u32 };
-                // A segment of its own at worst, for which there is always an address; and the old one goes.
                 let moved = self.append_with(fixed.len(), changing, true, |out| out.copy_from_slice(fixed));
                 if let Some(to) = moved
                     && !relocate(fixed, from, to)
@@ -492,9 +496,9 @@ impl Log {
         self.sparse.remove(&number);
         self.dead.remove(&number);
         self.live -= segment.live;
-        if let Some(mut extent) = segment.extent {
+        if let Some(extent) = segment.extent {
             self.allocated -= extent.len();
-            for_each_record(&mut extent, segment.used, |offset, frame, bytes| {
+            for_each_record(&extent, segment.used, |offset, frame, bytes| {
                 if let Some(record) = Record::decode(frame.fixed(bytes, offset)) {
                     evicted(&record, Address { segment: number, offset: offset as u32 });
                 }
@@ -514,10 +518,10 @@ impl Log {
 }
 
 /// Marks a record dead and gives its length.
-fn kill(bytes: &mut [u8], offset: usize) -> usize {
-    let Some(frame) = Frame::at(bytes, offset) else { return 0 };
+fn kill(extent: &mut Extent, offset: usize) -> usize {
+    let Some(frame) = Frame::at(extent, offset) else { return 0 };
     // The highest byte of the length.
-    bytes[offset + 3] |= (DEAD >> 24) as u8;
+    extent.bytes_mut(offset + 3..offset + 4)[0] |= (DEAD >> 24) as u8;
     if frame.dead { 0 } else { frame.len }
 }
 
@@ -528,7 +532,7 @@ fn words(bytes: &[u8], at: usize) -> [u64; WORDS] {
     })
 }
 
-fn for_each_record(bytes: &mut [u8], used: usize, mut each: impl FnMut(usize, Frame, &[u8])) {
+fn for_each_record(bytes: &[u8], used: usize, mut each: impl FnMut(usize, Frame, &[u8])) {
     let mut offset = 0;
     while let Some(frame) = Frame::at(&bytes[..used], offset) {
         if !frame.dead {

@@ -125,6 +125,9 @@ impl Counters {
 #[derive(Debug)]
 struct Snapshot {
     totals: Totals,
+    /// Whether saving the journal works, and how often it was done.
+    saving: bool,
+    saves: u64,
     open: u64,
     seated: [u64; TRANSPORTS.len()],
     ring_clients: u64,
@@ -140,6 +143,8 @@ impl Snapshot {
         let sum = |number: &dyn Fn(&Counters) -> u64| engine.counters().map(number).fold(0, u64::wrapping_add);
         Self {
             totals,
+            saving: engine.stored().is_none_or(|progress| progress.works()),
+            saves: engine.stored().map_or(0, |progress| progress.saves()),
             open: sum(&|counters| counters.open.get()),
             seated: std::array::from_fn(|at| sum(&|counters| counters.seated[at].get())),
             ring_clients: sum(&|counters| counters.ring_clients.get()),
@@ -172,6 +177,8 @@ impl Collector for Snapshot {
             ("push_stored_messages", "Messages stored", totals.stored),
             ("push_memory_bytes", "Bytes that count against memory_limit", totals.memory),
             ("push_log_bytes", "Bytes of the log of messages", totals.log),
+            ("push_journal_bytes", "Bytes of what outlives the hub: messages, channels and keys", totals.journal),
+            ("push_store_failing", "1 while saving to store_path fails", u64::from(!self.saving)),
             ("push_ring_clients", "Processes attached to the hub", self.ring_clients),
             ("push_uptime_seconds", "Seconds since the hub started", totals.uptime),
         ] {
@@ -185,6 +192,7 @@ impl Collector for Snapshot {
             ("push_leaves", "Members that left", totals.leaves),
             ("push_gaps", "Times that messages were missing for a subscriber or a thread", totals.gaps),
             ("push_evicted_messages", "Stored messages that gave way because of memory_limit", totals.evicted),
+            ("push_store_saves", "Times that what changed was saved to store_path", self.saves),
             ("push_wake_ups", "Times that a thread was woken by another", self.wake_ups),
         ] {
             let counter = ConstCounter::new(value);

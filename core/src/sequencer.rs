@@ -41,6 +41,7 @@ use crate::metrics::Counters;
 use crate::presence::{Presence, Settings, Tick};
 use crate::registry::{self, Registry};
 use crate::shm::progress::{self, Progress};
+use crate::store;
 pub(crate) use presence::Guest;
 pub(crate) use reading::{Batch, Feed, Refusal, Resume, Seat, Seats, Subscribe, Wanted};
 use tokio::sync::Notify;
@@ -151,6 +152,8 @@ pub(crate) struct Totals {
     pub(crate) memory: u64,
     /// Of these, bytes of the log.
     pub(crate) log: u64,
+    /// Of these, bytes of the journal: log, channels and keys.
+    pub(crate) journal: u64,
     /// Seconds since the start.
     pub(crate) uptime: u64,
     /// Members of all channels and of the site.
@@ -184,11 +187,14 @@ pub struct Sequencer {
     stirred: Notify,
     /// Keeps the head for the hub that follows this one.
     control: Option<Arc<Control>>,
+    /// How saving the journal goes, where it is saved.
+    stored: Option<Arc<store::Progress>>,
 }
 
 impl Sequencer {
     /// For these HTTP threads, at most 64, with what stands in the journal. `start` is after every position given so far;
-    /// of a new journal nothing before it is known. `socket` is shown by `status`.
+    /// of a new journal nothing before it is known. `socket` is shown by `status`. `stored` says that the journal is saved
+    /// to a disk.
     ///
     /// # Errors
     /// The file is no journal, or the system does not map it.
@@ -197,15 +203,17 @@ impl Sequencer {
         mailboxes: Box<[Arc<Mailbox>]>,
         start: Position,
         socket: String,
-        journal: OwnedFd,
+        (journal, stored): (OwnedFd, bool),
         access: Access,
         control: Option<Arc<Control>>,
     ) -> io::Result<Self> {
         let events = limits.events.clone();
-        let state = State::restore(limits, mailboxes.len(), start, Moment::now().second(), journal)?;
+        let now = Moment::now().second();
+        let state = State::restore(limits, mailboxes.len(), start, now, journal, stored)?;
         let revoked = state.revoked.clone();
-        let (state, stirred) = (Mutex::new(state), Notify::new());
-        Ok(Self { state, mailboxes, started: Instant::now(), socket, events, access, revoked, stirred, control })
+        let (state, stirred, stored) = (Mutex::new(state), Notify::new(), stored.then(Arc::default));
+        let started = Instant::now();
+        Ok(Self { state, mailboxes, started, socket, events, access, revoked, stirred, control, stored })
     }
 
     /// Signs and verifies tokens.
@@ -436,6 +444,7 @@ impl Sequencer {
             delivered: state.delivered,
             memory: state.memory() as u64,
             log: state.log.allocated() as u64,
+            journal: (state.log.allocated() + state.registry.allocated() + state.journal.kept()) as u64,
             uptime: self.started.elapsed().as_secs(),
             members,
             joins,
@@ -543,9 +552,19 @@ impl Sequencer {
         let mut state = self.enter();
         let head = state.head;
         let nothing = journal::create(0)?;
-        *state = State::restore(state.limits.clone(), self.mailboxes.len(), head, 0, nothing)?;
+        *state = State::restore(state.limits.clone(), self.mailboxes.len(), head, 0, nothing, false)?;
         state.retired = true;
         Ok(head)
+    }
+
+    /// How saving the journal goes; nothing where it is not.
+    pub(crate) fn stored(&self) -> Option<&Arc<store::Progress>> {
+        self.stored.as_ref()
+    }
+
+    /// The journal, and with `work` what no operation is in the middle of.
+    pub(crate) fn with_journal<T>(&self, work: impl FnOnce(&Arc<Region>) -> T) -> T {
+        work(&self.enter().journal)
     }
 
     fn enter(&self) -> MutexGuard<'_, State> {

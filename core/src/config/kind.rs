@@ -572,7 +572,7 @@ impl Kind for SocketPath {
     }
 }
 
-/// The path of a file.
+/// The path of a file or directory.
 pub(super) struct FilePath;
 
 impl Kind for FilePath {

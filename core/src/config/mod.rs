@@ -387,6 +387,11 @@ declare! {
         threads: usize = kind::Number(1..=64), default_threads(), shown "number of cores, at most 8";
         /// Memory for channels and stored messages; when it is reached the oldest stored messages go.
         memory_limit: u64 = kind::Size(1 << 20..=1 << 40), "256m";
+        /// Directory in which the hub's user keeps stored messages, channels and keys, so that they outlive the machine; none: they
+        /// outlive the hub only. It has to be there; nobody shares it.
+        store_path: Option<PathBuf> = kind::Optional(kind::FilePath), "none";
+        /// How often what changed is written there, if anything did: what a power loss costs at most.
+        store_sync: Duration = kind::Time { least: Duration::from_millis(10), most: DAY }, "1s";
         /// The longest payload.
         max_message_size: u64 = kind::Size(1..=crate::message::MAX_PAYLOAD as u64), "64k";
         /// The longest channel name, in bytes.

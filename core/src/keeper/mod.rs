@@ -35,6 +35,8 @@ use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::config::Config;
+
 #[cfg(feature = "hub")]
 pub use check::check;
 #[cfg(feature = "hub")]
@@ -50,6 +52,16 @@ pub const HUB: &CStr = c"push-hub: hub";
 
 /// How long a start may take, and an answer of a living hub.
 const READY: Duration = Duration::from_secs(3);
+/// What a start may take longer for each megabyte that may have been stored on a slow disk.
+const READY_PER_MEGABYTE: Duration = Duration::from_millis(20);
+
+/// How long a start with this configuration may take.
+fn patience(config: &Config) -> Duration {
+    match config.store_path {
+        None => READY,
+        Some(_) => READY + READY_PER_MEGABYTE * u32::try_from(config.memory_limit >> 20).unwrap_or(u32::MAX),
+    }
+}
 
 /// Why no hub was started: a sentence for a log that names the cause and the cure.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -19,9 +19,9 @@ use super::service::{self, Passed, Place};
 use super::start::READY_TEXT;
 use super::{READY, StartError};
 use crate::config::{Config, Log};
-use crate::journal;
 use crate::logging;
 use crate::process::{self, Signals};
+use crate::store;
 use crate::vitals::Vitals;
 
 /// Reads the configuration again, from the arguments of a command line; the text says what is wrong with it.
@@ -113,7 +113,7 @@ fn start(
     open_log(&config.log, &owner)?;
     logging::start(&config.log, config.log_level);
     process::raise_descriptor_limit();
-    let listeners = Listeners::bind(config, &owner, passed)?;
+    let mut listeners = Listeners::bind(config, &owner, passed)?;
     match owner.account {
         Some(account) => process::become_account(account).map_err(internal("dropping privileges"))?,
         None => process::renounce().map_err(internal("dropping privileges"))?,
@@ -121,7 +121,7 @@ fn start(
     let estate = Estate {
         config: process::sealed(c"push-config", config.to_toml().as_bytes()).map_err(internal("configuration"))?,
         vitals: Vitals::create().map_err(internal("position"))?,
-        journal: journal::create(config.memory_limit).map_err(internal("journal"))?,
+        journal: store::open(config).inspect_err(|_| listeners.close())?,
         program,
         lock,
         listeners,

@@ -17,12 +17,13 @@ use super::pulse::Pulse;
 use super::run::Reload;
 use super::service::{self, Watchdog};
 use super::watched::{Backoff, End, Watched};
-use super::{READY, StartError};
+use super::{StartError, patience};
 use crate::config::{Change, Config};
 use crate::control::{Kept, Report};
 use crate::lease::timespec;
 use crate::logging;
 use crate::process::{self, Exit, Signals};
+use crate::store;
 use crate::vitals::Vitals;
 
 /// What a hub may take above `drain_timeout` to end.
@@ -113,7 +114,8 @@ impl Keeper {
     pub(super) fn wait_for_first_hub(&mut self) -> Result<(), StartError> {
         let mut hub =
             self.start_hub().map_err(|error| StartError::new(format!("the hub cannot be started: {error}")))?;
-        let deadline = Instant::now() + READY;
+        let patience = patience(&self.config);
+        let deadline = Instant::now() + patience;
         loop {
             let mut fds = [
                 PollFd::new(&hub.line, PollFlags::IN),
@@ -142,7 +144,7 @@ impl Keeper {
                 let _ = hub.process.wait();
                 return Err(StartError::new(match asked_to_end {
                     true => "ended by a signal before the hub was ready".to_owned(),
-                    false => format!("the hub was not ready within {} s", READY.as_secs()),
+                    false => format!("the hub was not ready within {} s", patience.as_secs()),
                 }));
             }
             if hub.process.ended() {
@@ -433,7 +435,10 @@ impl Keeper {
             }
         }
         match process.wait() {
-            Ok(End::Known(Exit::Code(0)) | End::Unknown) => ExitCode::SUCCESS,
+            Ok(End::Known(Exit::Code(0)) | End::Unknown) => {
+                store::ended(&self.config, &self.estate.journal);
+                ExitCode::SUCCESS
+            }
             Ok(how) => {
                 tracing::error!("the hub ended with {how}");
                 ExitCode::FAILURE

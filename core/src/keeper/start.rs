@@ -14,7 +14,7 @@ use rustix::process::geteuid;
 
 use super::lock::Lock;
 use super::owner::Owner;
-use super::{KEEPER, READY, StartError, beside, private_path};
+use super::{KEEPER, READY, StartError, beside, patience, private_path};
 use crate::config::Config;
 use crate::lease::{Asked, Lease, ask, connect, readable};
 use crate::process::{self, Spawn};
@@ -77,7 +77,7 @@ pub fn start_or_adopt(config: &Config, hub: &Path) -> Result<Started, StartError
         )));
     }
     // Released with the descriptor, here and in the keeper that inherits it.
-    let deadline = Instant::now() + READY;
+    let deadline = Instant::now() + patience(config);
     match adopt(config, deadline)? {
         None => spawn(config, hub, (&lock, None), deadline),
         Some(kept @ Started { how: How::Kept { .. }, .. }) => Ok(take_over(config, hub, &lock, kept)),
@@ -199,7 +199,7 @@ fn spawn(
         StartError::new(format!("{}: {error}: it must be the program push-hub of this version", hub.display()))
     })?;
     drop((tells, watched));
-    wait_until_ready(&ready, deadline)?;
+    wait_until_ready(&ready, deadline, patience(config))?;
     Ok(Started { lease: held, attach: attach(&config.socket)?, how: How::Spawned })
 }
 
@@ -229,7 +229,7 @@ fn trusted(hub: &Path) -> Result<OwnedFd, StartError> {
 }
 
 /// The keeper says "ready", or why not, and closes.
-fn wait_until_ready(ready: &OwnedFd, deadline: Instant) -> Result<(), StartError> {
+fn wait_until_ready(ready: &OwnedFd, deadline: Instant, patience: Duration) -> Result<(), StartError> {
     let mut text = Vec::new();
     loop {
         let mut part = [0; 512];
@@ -238,7 +238,7 @@ fn wait_until_ready(ready: &OwnedFd, deadline: Instant) -> Result<(), StartError
             Ok(false) => {
                 return Err(StartError::new(format!(
                     "the hub was not ready within {} s; its log says why",
-                    READY.as_secs()
+                    patience.as_secs()
                 )));
             }
             Err(error) => return Err(StartError::new(format!("the hub cannot be waited for: {error}"))),

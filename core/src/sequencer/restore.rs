@@ -2,7 +2,8 @@
 //!
 //! Channels and keys come first, then the messages in the order of the log; what belongs to no channel, or was already in
 //! its history, is dead. Subscriptions are gone with the connections of the dead hub: those come again with their
-//! positions, and find their channels as complete as they were. Where the journal is damaged, nothing is complete before now, so that everyone who resumes is told.
+//! positions, and find their channels as complete as they were. Where the journal is damaged, or older than the hub that had
+//! it, nothing is complete before now, so that everyone who resumes is told.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -49,8 +50,9 @@ impl State {
         start: Position,
         now: u32,
         journal: OwnedFd,
+        stored: bool,
     ) -> io::Result<Self> {
-        let (journal, mut found, mut damaged) = Region::open(journal)?;
+        let (journal, mut found, mut damaged) = Region::open(journal, stored)?;
         let (mut registry, torn) = Registry::restore(journal.clone(), &mut found);
         damaged |= torn;
         let (log, torn) = Log::restore(journal.clone(), Class::Messages, &mut found);
@@ -160,11 +162,21 @@ impl State {
         }
         if damaged {
             tracing::error!("the journal is damaged; messages may be missing, and subscribers that resume are told so");
+        }
+        // It comes from a disk, and its hub did not end in peace.
+        let lost = state.journal.load(Word::Lost) != 0;
+        if lost {
+            tracing::warn!(
+                "the journal is as it was saved last, at position {last}; what came later is lost, and subscribers that \
+                 resume are told so"
+            );
+        }
+        if damaged || lost {
             state.watermark = state.head;
         }
         for id in state.channels.ids() {
             let Some(channel) = state.channels.get_mut(id) else { continue };
-            if damaged {
+            if damaged || lost {
                 channel.history.lose(state.watermark);
                 state.registry.set_counters(channel.record, channel.counters());
             }
@@ -186,6 +198,8 @@ impl State {
         state.journal.store(Word::Watermark, state.watermark.pack());
         state.journal.store(Word::Head, state.head.pack());
         state.journal.store(Word::Busy, 0);
+        state.journal.store(Word::Lost, 0);
+        state.journal.store(Word::Clean, 0);
         state.make_room(0, None);
         if let Some(name) = state.limits.events.clone() {
             state.open_events_channel(now, &name);
