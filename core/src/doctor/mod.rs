@@ -3,6 +3,7 @@
 //! It needs no rights of its own: what it may not see it says. It changes nothing but a channel of its own, which it deletes.
 
 mod access;
+mod store;
 mod web;
 
 use std::fmt;
@@ -105,6 +106,7 @@ pub fn examine(config: &Config, questions: &Questions, say: &mut dyn FnMut(Findi
         Err(error) => say(problem(format!("hub: {error}"))),
     }
     limits(config, status.as_ref().ok().and_then(visible_pid)).into_iter().for_each(&mut *say);
+    store::examine(config).into_iter().for_each(&mut *say);
     access::examine(config, &questions.users).into_iter().for_each(&mut *say);
     for url in &questions.urls {
         match &status {
