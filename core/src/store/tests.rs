@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use super::saver::Work;
 use super::*;
 use crate::access::Access;
-use crate::channel::{ChannelInfo, ChannelName, ChannelOptions};
+use crate::channel::{ChannelInfo, ChannelName, ChannelOptions, Namespace};
 use crate::journal::PAGE;
 use crate::message::{NewMessage, Position};
 use crate::sequencer::Sequencer;
@@ -89,7 +89,7 @@ fn apply(engine: &Sequencer, step: &Step) {
 type Known = (u64, Position, usize);
 
 fn known(engine: &Sequencer) -> Vec<(ChannelInfo, Vec<Known>)> {
-    let channels = engine.list_channels("", "", 100).into_iter();
+    let channels = engine.list_channels(&Namespace::default(), "", "", 100).into_iter();
     let all = channels.map(|channel| {
         let name = ChannelName::new(channel.name.as_bytes(), 255).expect("a name");
         let messages = engine.history(&name, Position::START, usize::MAX).into_iter().map(|message| {
