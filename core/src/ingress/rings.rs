@@ -153,7 +153,10 @@ pub async fn greet(
                 }
             };
         }
-        Hello::Handover { build, .. } => return Ok(Greeting::Handover { socket: socket.into_inner(), build }),
+        Hello::Handover { build, .. } => {
+            // The keeper sees for itself who asks.
+            return Ok(Greeting::Handover { socket: socket.into_inner(), build });
+        }
         Hello::Attach { protocol } => (protocol, String::new(), true),
         Hello::Subscribe { protocol } => (protocol, String::new(), false),
         Hello::Within { protocol, namespace, subscribes } => (protocol, namespace, !subscribes),
