@@ -2,6 +2,7 @@
 # make build          builds hub, extension and C library in release mode
 # make install        builds and installs them; make uninstall removes them (PREFIX=/usr/local, DESTDIR= for packages)
 # make test           all tests
+# make pictures       takes the pictures of the README anew
 # make lint           formatting and lints
 # make bench          push-hub beside nginx + nchan, and publishing from PHP beside curl
 # make bench-c        publishing from C, beside hiredis and redis-server
@@ -15,7 +16,7 @@ tools = . scripts/toolchain.sh; require_rust
 
 export PREFIX DESTDIR
 
-.PHONY: run build install uninstall test test-rust test-php test-phpt test-js lint bench bench-c deps-run deps-test
+.PHONY: run build install uninstall test test-rust test-php test-phpt test-js pictures lint bench bench-c deps-run deps-test
 
 run:
 	@exec scripts/run.sh
@@ -42,6 +43,11 @@ test-php:
 		export PUSH_SCREENSHOTS="$$target/screenshots"; mkdir -p "$$PUSH_SCREENSHOTS"; \
 		echo "Screenshots of the chat will be in $$PUSH_SCREENSHOTS"; \
 		exec "$$PHP" "$$(command -v phpunit)" --configuration php-tests
+
+pictures:
+	@scripts/deps.sh ask run; scripts/deps.sh ask test
+	@$(tools); . scripts/build.sh; \
+		PUSH_SCREENSHOTS=docs/images exec "$$PHP" "$$(command -v phpunit)" --configuration php-tests --filter Readable
 
 # As a distributor runs them: run-tests.php of this PHP, and nothing but the extension and a hub.
 test-phpt:

@@ -1,5 +1,7 @@
 <?php
-// A message: {"room": id, "text": ...} or {"to": id of a person, "text": ...}.
+// A message: {"room": id, ...} or {"to": id of a person, ...}, with {"text": ..., "key": ...}.
+//
+// The page sends it again, with the same key, when it got no answer: it is saved once and comes once.
 
 declare(strict_types=1);
 
@@ -8,18 +10,11 @@ require __DIR__ . '/../src/web.php';
 $person = authenticate($_COOKIE) ?? refuse(401, 'You are not signed in.');
 require_own_page();
 $data = request_data();
+[$room, $recipient] = conversation_of($data, $person);
 $text = text_of($data['text'] ?? null, 2000, 'A message');
-$room = $recipient = null;
-if (is_int($data['to'] ?? null)) {
-    $recipient = $data['to'];
-    if ($recipient === $person['id'] || person($recipient) === null) {
-        refuse(404, 'There is nobody of this name any more.');
-    }
-} else {
-    $room = is_int($data['room'] ?? null) ? $data['room'] : 0;
-    room($room) ?? refuse(404, 'There is no such room.');
-}
+$key = text_of($data['key'] ?? null, 64, 'The key of a message');
 
 // Saved and committed first, then published: nobody is told of a message that a roll-back takes away.
-$message = add_message($person['id'], $room, $recipient, $text);
-answer(['message' => $message, 'published' => tell(channels_of($message), 'message', $message)]);
+$message = add_message($person['id'], $room, $recipient, $text, $key);
+$published = tell(channels_of($person, $room, $recipient), 'message', $message, key: "message-{$message['id']}");
+answer(['message' => $message, 'published' => $published]);

@@ -1,5 +1,5 @@
 <?php
-// What the chat keeps: people, rooms and messages, in one SQLite file.
+// What the chat keeps: people, rooms, messages and what was read, in one SQLite file.
 //
 // Every function is one short transaction, and what it changed is committed when it returns. Who is told about a
 // change is decided in live.php, who may make one in the pages under public/.
@@ -54,11 +54,19 @@ function create_tables(PDO $pdo): void
                 recipient INTEGER REFERENCES people (id),       -- or one person
                 text TEXT NOT NULL,
                 time INTEGER NOT NULL,
+                key TEXT NOT NULL,                              -- the page's own: what it sends again is the same message
+                UNIQUE (sender, key),
                 CHECK ((room IS NULL) <> (recipient IS NULL))
             );
             CREATE INDEX messages_room ON messages (room, id) WHERE room IS NOT NULL;
             CREATE INDEX messages_sender ON messages (sender, id) WHERE recipient IS NOT NULL;
             CREATE INDEX messages_recipient ON messages (recipient, id) WHERE recipient IS NOT NULL;
+            CREATE TABLE reads (
+                person INTEGER NOT NULL REFERENCES people (id),
+                conversation TEXT NOT NULL,                     -- room:<id> or person:<id>
+                message INTEGER NOT NULL,                       -- read up to this one
+                PRIMARY KEY (person, conversation)
+            ) WITHOUT ROWID;
             PRAGMA user_version = 1;
             SQL);
         run('INSERT INTO rooms (id, name, channel) VALUES (1, ?, ?)', ['Lobby', new_room_channel()], $pdo);
@@ -155,13 +163,24 @@ const MESSAGE_COLUMNS = <<<'SQL'
     FROM messages m JOIN people s ON s.id = m.sender LEFT JOIN people r ON r.id = m.recipient
     SQL;
 
-function add_message(int $sender, ?int $room, ?int $recipient, string $text): array
+/** A new message. The same $key of the same sender is the same message: it is there once, however often it is sent. */
+function add_message(int $sender, ?int $room, ?int $recipient, string $text, string $key): array
 {
-    $id = run(
-        'INSERT INTO messages (sender, room, recipient, text, time) VALUES (?, ?, ?, ?, ?) RETURNING id',
-        [$sender, $room, $recipient, $text, time()],
-    )->fetchAll()[0]['id'];
-    return message(run(MESSAGE_COLUMNS . ' WHERE m.id = ?', [$id])->fetch());
+    run(
+        'INSERT INTO messages (sender, room, recipient, text, time, key) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING',
+        [$sender, $room, $recipient, $text, time(), $key],
+    );
+    return message(run(MESSAGE_COLUMNS . ' WHERE m.sender = ? AND m.key = ?', [$sender, $key])->fetch());
+}
+
+/** The messages of one conversation before this one, in order. */
+function messages_before(int $person, ?int $room, ?int $other, int $before): array
+{
+    [$which, $of] = $room !== null
+        ? ['m.room = ?', [$room]]
+        : ['((m.sender = ? AND m.recipient = ?) OR (m.sender = ? AND m.recipient = ?))', [$person, $other, $other, $person]];
+    $found = run(MESSAGE_COLUMNS . " WHERE $which AND m.id < ? ORDER BY m.id DESC LIMIT ?", [...$of, $before, HISTORY_LIMIT]);
+    return array_reverse(array_map(message(...), $found->fetchAll()));
 }
 
 /** The newest messages of every conversation that this person may read, in order. */
@@ -199,4 +218,32 @@ function message(array $row): array
         'text' => $row['text'],
         'time' => $row['time'],
     ];
+}
+
+// What was read
+
+/** This person has read the conversation up to this message. */
+function mark_read(int $person, string $conversation, int $message): void
+{
+    run(
+        'INSERT INTO reads (person, conversation, message) VALUES (?, ?, ?)
+         ON CONFLICT DO UPDATE SET message = max(message, excluded.message)',
+        [$person, $conversation, $message],
+    );
+}
+
+/** Up to which message each conversation was read: room:1 => 17. */
+function read_marks(int $person): array
+{
+    return run('SELECT conversation, message FROM reads WHERE person = ?', [$person])->fetchAll(PDO::FETCH_KEY_PAIR);
+}
+
+/** A new person begins with nothing unread. */
+function mark_rooms_read(int $person): void
+{
+    run(
+        "INSERT INTO reads (person, conversation, message)
+         SELECT ?, 'room:' || room, max(id) FROM messages WHERE room IS NOT NULL GROUP BY room",
+        [$person],
+    );
 }

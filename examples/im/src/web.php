@@ -66,6 +66,30 @@ function name_of(mixed $value, string $what): string
     return preg_match('/^[\p{L}\p{M}\p{N}\p{P}\p{S} ]+$/u', $name) ? $name : refuse(400, "$what has characters that are not allowed.");
 }
 
+/**
+ * Which conversation the page means, {"room": id} or {"to": id of a person}: the room and the person, one of them null.
+ *
+ * @return array{?int, ?int}
+ */
+function conversation_of(array $data, array $person): array
+{
+    if (is_int($data['to'] ?? null)) {
+        if ($data['to'] === $person['id'] || person($data['to']) === null) {
+            refuse(404, 'There is nobody of this name any more.');
+        }
+        return [null, $data['to']];
+    }
+    $room = is_int($data['room'] ?? null) ? $data['room'] : 0;
+    room($room) ?? refuse(404, 'There is no such room.');
+    return [$room, null];
+}
+
+/** The number of a message. */
+function message_id(mixed $value): int
+{
+    return is_int($value) && $value > 0 ? $value : refuse(400, 'This is no message.');
+}
+
 function answer(array $data): never
 {
     header('Content-Type: application/json');

@@ -15,7 +15,39 @@ use RuntimeException;
 final class ChatTest extends TestCase
 {
     private const TEXTS = "[...document.querySelectorAll('#messages .text')].map((item) => item.textContent)";
-    private const LIVE = "document.querySelector('#state.live')";
+    private const ONLINE = "[...document.querySelectorAll('#people button')].filter((b) => b.querySelector('.dot')).map((b) => b.querySelector('.name').textContent).sort()";
+    /** How messages come, but for WebSockets. */
+    private const PUSH = ['*/ev/*', '*/sub/*'];
+    private const LIVE = "document.querySelector('#state.open')";
+
+    /** Visible texts with less contrast than 4.5 to 1 (WCAG 2.2, 1.4.3). */
+    private const UNREADABLE = <<<'JS'
+        const parts = (color) => color.match(/[\d.]+/g).map(Number);
+        const light = ([r, g, b]) => [r, g, b].map((c) => c / 255).map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+          .reduce((sum, c, at) => sum + c * [0.2126, 0.7152, 0.0722][at], 0);
+        const behind = (element) => {
+          for (; element; element = element.parentElement) {
+            const color = parts(getComputedStyle(element).backgroundColor);
+            if (color.length < 4 || color[3] === 1) return color;
+          }
+          return [255, 255, 255];
+        };
+        const found = [];
+        for (const element of document.body.querySelectorAll('*')) {
+          const text = [...element.childNodes].filter((node) => node.nodeType === 3 && node.data.trim()).map((node) => node.data.trim()).join(' ');
+          if (!text || !element.checkVisibility({ visibilityProperty: true }) || element.matches('.unseen, :disabled')) continue;
+          const [a, b] = [light(parts(getComputedStyle(element).color)), light(behind(element))].sort((x, y) => y - x);
+          const ratio = (a + 0.05) / (b + 0.05);
+          if (ratio < 4.5) found.push(`${text}: ${ratio.toFixed(2)}`);
+        }
+        return found;
+        JS;
+    /** Visible controls without a name for those who do not see them. */
+    private const NAMELESS = <<<'JS'
+        return [...document.querySelectorAll('button, input, textarea')]
+          .filter((control) => control.checkVisibility() && !control.ariaLabel && !control.labels?.[0]?.textContent.trim() && !control.textContent.trim())
+          .map((control) => control.outerHTML);
+        JS;
 
     private static Example $example;
     private static ChromeDriver $driver;
@@ -59,6 +91,9 @@ final class ChatTest extends TestCase
 
         $cleo->until("document.querySelector('#rooms .unread')?.firstChild.data === '3'", 'three unread messages');
         $cleo->screenshot('unread');
+        // They are unread also after the page was loaded again.
+        $cleo->open(self::$example->url);
+        $cleo->until(self::LIVE . " && document.querySelector('#rooms .unread')?.firstChild.data === '3'", 'three unread messages, still');
 
         $this->select($ann, 'Ben');
         $this->say($ann, 'Come at six.');
@@ -88,6 +123,172 @@ final class ChatTest extends TestCase
         }
     }
 
+    /** The pictures of the README are made here. */
+    public function testItIsReadableAndUsableWithAKeyboardOnADeskAndOnAPhone(): void
+    {
+        $vera = $this->browser('Vera');
+        $yuki = $this->browser('Yuki');
+        $omar = $this->browser('Omar');
+        $this->room($vera, 'Choir');
+        $this->select($yuki, 'Choir');
+        $this->select($omar, 'Choir');
+        $this->say($vera, 'Rehearsal is at seven on Thursday. The hall is open from half past six.');
+        $this->say($yuki, 'I will bring the scores.');
+        $this->say($yuki, 'And tea.');
+        $this->say($omar, 'Do we sing the Fauré?');
+        $this->say($vera, 'Yes, from the beginning to the Sanctus.');
+        $this->say($yuki, 'Can you open for me?', 'Vera');
+        $omar->quit();
+        unset($this->browsers[array_search($omar, $this->browsers, true)]);
+
+        // By keyboard alone: what was typed goes with Enter, and Shift+Tab leads to the messages and on.
+        $this->select($yuki, 'Choir');
+        $yuki->type('#text', "On my way\u{E007}");
+        $yuki->until(self::TEXTS . ".at(-1) === 'On my way' && document.querySelector('#text').value === ''", 'Enter sends');
+        $yuki->type('#text', "\u{E008}\u{E004}");
+        $this->assertSame('messages', $yuki->script('return document.activeElement.id'));
+        $this->assertNotSame('none', $yuki->script('return getComputedStyle(document.activeElement).outlineStyle'));
+
+        $vera->until("document.querySelector('#people .unread')", 'something unread');
+        $this->dots($vera, ['Yuki'], 60);
+        $yuki->type('#text', 'Se');
+        $vera->until("document.querySelector('#typing').textContent === 'Yuki is writing…'", 'Yuki is writing');
+        $vera->screenshot('chat');
+        foreach ([[1200, 800, false], [390, 780, true]] as [$width, $height, $phone]) {
+            $vera->size($width, $height, $phone);
+            foreach ([false, true] as $dark) {
+                $vera->dark($dark);
+                $this->assertUsable($vera);
+                if ($phone) {
+                    $vera->click('#back');
+                    $this->assertUsable($vera);
+                    $this->select($vera, 'Choir');
+                }
+            }
+        }
+        $vera->dark(false);
+        $yuki->type('#text', 'e you');
+        $vera->until("document.querySelector('#typing').textContent === 'Yuki is writing…'", 'Yuki is writing');
+        $vera->screenshot('chat-phone');
+        $this->assertSame([], $vera->errors());
+    }
+
+    public function testTabsOfOnePersonShareWhatIsReadAndTellWhoIsWriting(): void
+    {
+        $ada = $this->browser('Ada');
+        $bob = $this->browser('Bob');
+        $second = $bob->tab();
+        $second->open(self::$example->url);
+        $second->until(self::LIVE, 'the second tab is live');
+        $this->say($ada, 'For you, Bob.', 'Bob');
+        foreach ([$bob, $second] as $tab) {
+            $tab->until("document.querySelector('#people .unread')?.firstChild.data === '1'", 'one unread message');
+            $tab->until("document.title === '(1) Push chat'", 'the title counts, too');
+        }
+        $this->select($bob, 'Ada');
+        $this->expect($bob, ['For you, Bob.']);
+        $second->until("!document.querySelector('#people .unread')", 'what one tab has read is read in the other');
+
+        $bob->type('#text', 'Hm');
+        $ada->until("document.querySelector('#typing').textContent === 'Bob is writing…'", 'Bob is writing');
+        $this->say($bob, 'Thanks.');
+        $ada->until("document.querySelector('#typing').textContent === ''", 'Bob has written');
+        $this->expect($ada, ['For you, Bob.', 'Thanks.']);
+        $this->select($second, 'Ada');
+        $this->expect($second, ['For you, Bob.', 'Thanks.']);
+
+        // Who signs out is gone for the others at once, and in every tab.
+        $this->dots($ada, ['Bob']);
+        $bob->click('#sign-out');
+        $second->until("!document.querySelector('#door').hidden", 'the door in the second tab');
+        $ada->until("document.querySelector('#about').textContent === 'has left'", 'Bob has left');
+        $this->dots($ada, []);
+    }
+
+    /** The network of one is lost, a laptop is closed, php-fpm is reloaded, the hub is killed. */
+    public function testEverybodyEndsWithTheSameMessagesInTheSameOrderAndTheRightDots(): void
+    {
+        $nicks = ['Ona', 'Pia', 'Rui'];
+        $tabs = [];
+        foreach ($nicks as $nick) {
+            $first = $this->browser($nick);
+            $second = $first->tab();
+            $second->open(self::$example->url);
+            $second->until(self::LIVE, 'the second tab is live');
+            $tabs[$nick] = [$first, $second];
+        }
+        [$ona, $pia, $rui] = array_column($tabs, 0);
+        $this->room($ona, 'Storm');
+        $said = [];
+        $say = function (Browser $browser, string $text) use (&$said): void {
+            $this->say($browser, $text);
+            $said[] = $text;
+        };
+        $everywhere = function (string ...$nicks) use (&$tabs, &$said): void {
+            foreach (array_merge(...array_map(fn (string $nick): array => $tabs[$nick], $nicks)) as $tab) {
+                $this->expect($tab, $said);
+            }
+        };
+        foreach (array_merge(...array_values($tabs)) as $tab) {
+            $this->select($tab, 'Storm');
+        }
+        foreach ($tabs as $nick => [$first, $second]) {
+            $say($first, "$nick is here");
+            $say($second, "$nick is here twice");
+        }
+        $everywhere(...$nicks);
+        foreach ($nicks as $nick) {
+            $this->dots($tabs[$nick][0], array_values(array_diff($nicks, [$nick])));
+        }
+
+        // Pia is in a tunnel, and Rui closes the laptop.
+        foreach ($tabs['Pia'] as $tab) {
+            $tab->offline(true);
+            $tab->until("document.querySelector('#state.offline')", 'the page says that it is offline');
+        }
+        $session = $rui->cookie('im_session');
+        $rui->kill();
+        unset($this->browsers[array_search($rui, $this->browsers, true)]);
+        $say($ona, 'Where is everybody?');
+
+        // One connection of two is no absence, none for some seconds neither.
+        self::$example->reload();
+        $say($tabs['Ona'][1], 'PHP is new');
+        [, $hub] = self::$example->hub();
+        posix_kill($hub, SIGKILL);
+        $say($ona, 'and so is the hub');
+        $everywhere('Ona');
+        foreach ($tabs['Ona'] as $tab) {
+            $this->dots($tab, [], 60);
+        }
+
+        // Both come back.
+        foreach ($tabs['Pia'] as $tab) {
+            $tab->offline(false);
+        }
+        $rui = $this->browsers[] = self::$driver->browser();
+        $rui->open(self::$example->url);
+        $rui->setCookie('im_session', $session);
+        $tabs['Rui'] = [$rui, $rui->tab()];
+        foreach ($tabs['Rui'] as $tab) {
+            $tab->open(self::$example->url);
+            $tab->until(self::LIVE, 'Rui is back');
+            $this->select($tab, 'Storm');
+        }
+        $everywhere(...$nicks);
+        foreach ($tabs as $nick => [$first, $second]) {
+            $say($first, "$nick is back");
+            $say($second, "$nick is back twice");
+        }
+        $everywhere(...$nicks);
+        foreach ($tabs as $nick => $both) {
+            foreach ($both as $tab) {
+                $this->dots($tab, array_values(array_diff($nicks, [$nick])));
+            }
+        }
+        $this->assertNotSame($hub, self::$example->status()['pid']);
+    }
+
     public function testAMessageBetweenPageLoadAndFirstPollIsShown(): void
     {
         $ann = $this->browser('Dora');
@@ -96,7 +297,9 @@ final class ChatTest extends TestCase
         $ben = $this->browser('Emil');
         $this->select($ben, 'Early');
 
-        $ben->block('*/sub/*');
+        $ben->block(...self::PUSH);
+        // Which are not blocked so.
+        $ben->prepare('delete window.WebSocket');
         $ben->open(self::$example->url);
         $ben->until(self::TEXTS . ' && !document.querySelector("#chat").hidden', 'the page with its history');
         $this->say($ann, 'between');
@@ -152,14 +355,19 @@ final class ChatTest extends TestCase
             const { rooms } = await (await fetch('start.php')).json();
             const room = rooms.find(({ name }) => name === 'Flood').id;
             for (let number = 1; number <= 150; number++) {
-              await fetch('send.php', { method: 'POST', body: JSON.stringify({ room, text: `message ${number}` }) });
+              await fetch('send.php', { method: 'POST', body: JSON.stringify({ room, text: `message ${number}`, key: `${number}` }) });
             }
             JS);
         $ben->offline(false);
-        // A page begins with the last 50 of a conversation.
-        $this->expect($ben, array_map(fn (int $number): string => "message $number", range(101, 150)));
+        // What the hub still has, and the 50 that a page begins with; not what is before them with a hole between.
+        $this->expect($ben, array_map(fn (int $number): string => "message $number", range(51, 150)));
         $this->say($ann, 'and on');
         $ben->until(self::TEXTS . '.at(-1) === "and on"', 'a message after the gap');
+        $ben->click('#earlier');
+        $ben->until(self::TEXTS . "[0] === 'message 1'", 'what was said before');
+        $ben->click('#earlier');
+        $this->expect($ben, [...array_map(fn (int $number): string => "message $number", range(0, 150)), 'and on']);
+        $this->assertTrue($ben->script("return document.querySelector('#earlier').hidden"));
     }
 
     public function testTheChatGoesOnWhenTheHubIsKilled(): void
@@ -173,7 +381,7 @@ final class ChatTest extends TestCase
 
         [, $hub] = self::$example->hub();
         posix_kill($hub, SIGKILL);
-        $ann->until("document.querySelector('#state.live')", 'the page has found the new hub');
+        $ann->until("document.querySelector('#state.open')", 'the page has found the new hub');
         $this->say($ann, 'two');
         $this->say($ben, 'three');
         $this->expect($ann, ['one', 'two', 'three']);
@@ -185,11 +393,11 @@ final class ChatTest extends TestCase
     {
         $ann = $this->browser('Lola');
         $this->room($ann, 'Closed');
-        $this->assertSame([401, 401, 401], array_map(
+        $this->assertSame(array_fill(0, 7, 401), array_map(
             fn (string $page): int => $this->status($page, 'POST', ['Origin: ' . self::$example->url]),
-            ['/start.php', '/send.php', '/room.php'],
+            ['/start.php', '/send.php', '/room.php', '/read.php', '/typing.php', '/earlier.php', '/token.php'],
         ));
-        foreach (['/sign-in.php', '/send.php', '/room.php', '/sign-out.php'] as $page) {
+        foreach (['/sign-in.php', '/send.php', '/room.php', '/read.php', '/typing.php', '/earlier.php', '/sign-out.php'] as $page) {
             $cookie = $page === '/sign-in.php' ? [] : ["Cookie: im_session={$this->signIn('Mia ' . $page)}"];
             $this->assertSame(403, $this->status($page, 'POST', ['Origin: https://example.org', ...$cookie]), $page);
             $this->assertSame(403, $this->status($page, 'POST', $cookie), $page);
@@ -267,6 +475,21 @@ final class ChatTest extends TestCase
             // Below is said what is different.
         }
         $this->assertSame($texts, $this->texts($browser));
+    }
+
+    /** Waits until exactly these are shown as online, of those who take part in this test. @param list<string> $nicks */
+    private function dots(Browser $browser, array $nicks, float $seconds = 15): void
+    {
+        sort($nicks);
+        $wanted = json_encode($nicks, JSON_THROW_ON_ERROR);
+        $browser->until('JSON.stringify(' . self::ONLINE . ") === JSON.stringify($wanted)", "online: $wanted", $seconds);
+    }
+
+    private function assertUsable(Browser $browser): void
+    {
+        $this->assertSame([], $browser->script(self::UNREADABLE));
+        $this->assertSame([], $browser->script(self::NAMELESS));
+        $this->assertSame(0, $browser->script('return Math.max(0, document.documentElement.scrollWidth - innerWidth)'), 'nothing is to the side');
     }
 
     private function signIn(string $nick): string

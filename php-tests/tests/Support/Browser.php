@@ -7,7 +7,7 @@ namespace Push\Tests\Support;
 use RuntimeException;
 
 /**
- * One headless Chromium with a profile of its own, driven over chromedriver (W3C WebDriver).
+ * A tab of a headless Chromium with a profile of its own, driven over chromedriver (W3C WebDriver).
  *
  * Waiting is always for a condition in the page, with a deadline.
  */
@@ -17,9 +17,12 @@ final class Browser
 
     private readonly \CurlHandle $http;
     private readonly string $session;
+    private string $tab;
+    /** The tab that chromedriver talks to, of all that share the session. */
+    private readonly \ArrayObject $current;
 
     /** @param string $driver address of a running chromedriver */
-    public function __construct(private readonly string $driver, string $profile)
+    public function __construct(private readonly string $driver, private readonly string $profile)
     {
         $this->http = curl_init();
         $answer = $this->call('POST', '/session', ['capabilities' => ['alwaysMatch' => [
@@ -33,6 +36,38 @@ final class Browser
             'timeouts' => ['pageLoad' => 20_000, 'script' => 20_000],
         ]]]);
         $this->session = "/session/{$answer['sessionId']}";
+        $this->tab = $this->call('GET', "{$this->session}/window", null);
+        $this->current = new \ArrayObject(['tab' => $this->tab]);
+    }
+
+    /** Another one of the same browser, in a window of its own, so that both are visible. */
+    public function tab(): self
+    {
+        $new = clone $this;
+        $new->tab = $this->command('POST', '/window/new', ['type' => 'window'])['handle'];
+
+        return $new;
+    }
+
+    /** Ends it as a machine that loses its power does. */
+    public function kill(): void
+    {
+        foreach (glob('/proc/[0-9]*/cmdline') as $file) {
+            if (str_contains((string) @file_get_contents($file), "--user-data-dir={$this->profile}")) {
+                posix_kill((int) basename(dirname($file)), SIGKILL);
+            }
+        }
+    }
+
+    /** The value of a cookie of the page's site. */
+    public function cookie(string $name): string
+    {
+        return $this->command('GET', "/cookie/$name")['value'];
+    }
+
+    public function setCookie(string $name, string $value): void
+    {
+        $this->command('POST', '/cookie', ['cookie' => ['name' => $name, 'value' => $value, 'httpOnly' => true]]);
     }
 
     public function open(string $url): void
@@ -87,6 +122,12 @@ final class Browser
         $this->devtools('Network.setBlockedURLs', ['urls' => $patterns]);
     }
 
+    /** Runs the script in every page before its own. */
+    public function prepare(string $script): void
+    {
+        $this->devtools('Page.addScriptToEvaluateOnNewDocument', ['source' => $script]);
+    }
+
     public function size(int $width, int $height, bool $phone): void
     {
         $this->devtools('Emulation.setDeviceMetricsOverride', [
@@ -135,6 +176,11 @@ final class Browser
 
     private function command(string $method, string $path, ?array $data = null): mixed
     {
+        if ($this->current['tab'] !== $this->tab) {
+            $this->call('POST', "{$this->session}/window", ['handle' => $this->tab]);
+            $this->current['tab'] = $this->tab;
+        }
+
         return $this->call($method, $this->session . $path, $data);
     }
 

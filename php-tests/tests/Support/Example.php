@@ -45,6 +45,23 @@ final class Example
         return [(int) $parent[1], $hub];
     }
 
+    /** The reload of an update: SIGUSR2, after which workers of a new master answer. */
+    public function reload(): void
+    {
+        [$master] = array_values(array_filter(self::children($this->process->pid), static function (int $pid): bool {
+            return str_contains((string) @file_get_contents("/proc/$pid/cmdline"), 'php-fpm');
+        }));
+        $before = self::children($master);
+        posix_kill($master, SIGUSR2);
+        Wait::until(static fn (): bool => array_intersect($before, self::children($master)) === [], 'the old workers are gone');
+    }
+
+    /** @return list<int> */
+    private static function children(int $pid): array
+    {
+        return array_map(intval(...), preg_split('/ /', (string) @file_get_contents("/proc/$pid/task/$pid/children"), -1, PREG_SPLIT_NO_EMPTY));
+    }
+
     /** Ends it as Ctrl-C and TERM do. */
     public function stop(): void
     {
