@@ -22,6 +22,7 @@ class PushError extends Error {
   }
 }
 
+class Silence extends PushError {}
 class Disconnected extends Error {}
 
 class Emitter extends EventTarget {
@@ -155,7 +156,7 @@ class Connection {
     clearTimeout(this.#timer);
     if (this.signal.aborted) return;
     const silence = this.opened ? this.client._options.timeout : OPENS;
-    this.#timer = setTimeout(() => this.end(new PushError(`By ${this.transport} came nothing for ${silence} ms.`)), silence);
+    this.#timer = setTimeout(() => this.end(new Silence(`By ${this.transport} came nothing for ${silence} ms.`)), silence);
   }
 
   address(path, query) {
@@ -193,7 +194,8 @@ class Connection {
     // A whole roster says nothing of the messages before it.
     const whole = id === PRESENCE && data.type !== 'diff';
     if (id === DELETED) this.client._drop(channel, data);
-    else if (whole || isAfter(position, channel?._from)) channel?._take(id === PRESENCE, message);
+    // One that was closed and opened again while this was read has another connection.
+    else if (this.channels.has(channel) && (whole || isAfter(position, channel._from))) channel._take(id === PRESENCE, message);
     if (!whole) this.heard = position;
     this.useful = true;
   }
@@ -420,8 +422,9 @@ class Client extends Emitter {
     while (this.state !== 'closed') {
       this.#changed = false;
       const online = globalThis.navigator?.onLine !== false && !this.#hidden;
-      if (!online || this.state === 'offline') this.#set(online ? 'connecting' : 'offline');
-      if (!online || !this._channels.size) {
+      const waits = !online || !this._channels.size;
+      if (waits || this.state === 'offline') this.#set(online ? 'connecting' : 'offline');
+      if (waits) {
         await this.#pause();
         continue;
       }
@@ -454,14 +457,18 @@ class Client extends Emitter {
       if (status === 401 && !renews) this.close();
     } else if (error) {
       this._emit('error', error);
-      if (opened || status >= 500 || (this.#worked === transport && this.#failures < 3)) {
-        // It is the hub that is away, or the network.
-      } else if (this.#choice + 1 < this.#transports.length) {
-        this.#choice += 1;
-        this.#failures -= 1;
+      const away = status >= 500 || status === 429;
+      const works = opened || (this.#worked === transport && this.#failures < 3);
+      // Neither the hub, when it is away, nor a network that breaks says anything of a transport; silence does.
+      if (!away && (!works || error instanceof Silence)) {
+        this.#choice = (this.#choice + 1) % this.#transports.length;
         this.#betterAt = Date.now() + BETTER;
-        return 0;
-      } else this.#choice = 0;
+        if (this.#choice) {
+          // Only a round through all of them counts.
+          this.#failures = Math.max(0, this.#failures - 1);
+          return 0;
+        }
+      }
     }
     // By chance, so that after an outage not all come in the same moment.
     if (!this.#failures) return Math.random() * 500;

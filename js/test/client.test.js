@@ -132,6 +132,27 @@ test('a closed channel brings nothing, and the others go on', async () => {
   assert.notEqual(client.channel(a.id), a);
 });
 
+test('a channel that is closed and opened again while its messages come misses and repeats none', async () => {
+  for (const transport of ['sse', 'long-poll']) {
+    const id = name();
+    for (const text of ['1', '2', '3']) await hub.publish(id, text);
+    client = connect(hub.url, { transports: [transport] });
+    const texts = [];
+    const open = (position) => client.channel(id, { position }).on('message', (message) => {
+      texts.push(message.data);
+      if (message.data !== '1') return;
+      client.channel(id).close();
+      open(message.position);
+    });
+    open('0.0');
+    await until(() => texts.length >= 3, 'three messages');
+    await hub.publish(id, '4');
+    await until(() => texts.at(-1) === '4', 'the last message');
+    assert.deepEqual(texts, ['1', '2', '3', '4']);
+    client.close();
+  }
+});
+
 test('a closed client has no connection and takes no channels', async () => {
   client = connect(hub.url);
   const channel = client.channel(name());

@@ -197,6 +197,19 @@ test('a stream that is held back later gives way to the next transport, without 
   assert.equal(client.transport, 'websocket');
 });
 
+test('a stream that dries up later gives way to the next transport', async () => {
+  const id = name();
+  client = connect(await through(), { timeout: 2500 });
+  const heard = new Heard(client.channel(id), 'message', data);
+  await opened(client);
+  way.frozen = true;
+  await hub.publish(id, 'held back');
+  await until(() => client.transport === 'websocket', 'the client gives up');
+  way.frozen = false;
+  assert.deepEqual(await heard.atLeast(1), ['held back']);
+  assert.equal(client.transport, 'websocket');
+});
+
 test('while the hub is away no worse transport is taken', async () => {
   const id = name();
   client = connect(hub.url);
