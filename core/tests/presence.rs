@@ -4,6 +4,7 @@
 mod support;
 
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use push_core::channel::ChannelOptions;
@@ -458,4 +459,45 @@ fn a_closed_side_of_a_connection_is_an_end() {
     let closed = Instant::now();
     room.wait_for(&[]);
     assert!(closed.elapsed() < GRACE * 2, "{:?}", closed.elapsed());
+}
+
+/// Runs the part below in a network of its own, whose loopback it can cut: nothing that is sent there comes back.
+#[test]
+fn a_stream_whose_other_end_vanishes_without_a_word_is_noticed_by_its_pings() {
+    const NETWORK: &str = "PUSH_TEST_OWN_NETWORK";
+    if std::env::var_os(NETWORK).is_some() {
+        return vanish();
+    }
+    let test = "a_stream_whose_other_end_vanishes_without_a_word_is_noticed_by_its_pings";
+    let run = Command::new("unshare")
+        .args(["-Urn", "--", "sh", "-c", "ip link set lo up && exec \"$0\" --exact \"$1\" --nocapture"])
+        .arg(std::env::current_exe().unwrap())
+        .arg(test)
+        .env(NETWORK, "1")
+        .output();
+    let output = run.expect("unshare of util-linux is installed");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stdout));
+}
+
+fn loopback(state: &str) {
+    assert!(Command::new("ip").args(["link", "set", "lo", state]).status().expect("iproute2 is installed").success());
+}
+
+fn vanish() {
+    let mut room = room_with(&[("ping_message_interval", "1s")]);
+    let stream = room.enter("ada");
+    let token = room.token("bob");
+    let socket = room.hub.websocket(&format!("/ws/a?token={token}"));
+    let token = room.token("cyn");
+    let mut poll = room.hub.connect();
+    poll.get(&format!("/lp/a?token={token}"), "");
+    room.wait_for(&["ada", "bob", "cyn"]);
+    loopback("down");
+    // 1 s for the ping, 20 s for its time-out, 1 s of grace and 1 s more: the bound of the manual, and a moment for a machine
+    // that has more to do. The poll is held for longer.
+    std::thread::sleep(Duration::from_millis(23_500));
+    loopback("up");
+    assert_eq!(room.users(), ["cyn"]);
+    drop((stream, socket, poll));
 }
