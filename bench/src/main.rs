@@ -2,7 +2,7 @@
 //! and publishing from PHP. The files follow a figure: `message`, `request` and `response` are what is said and heard, `pool`
 //! holds the connections, `audience` and `scenario` load a server, `procfs` reads what that cost it, `server` starts one,
 //! `php` runs the scripts in `bench/php`, `client` calls as they do without PHP, `c` runs the program in `bench/c`, `awake`
-//! makes their times comparable, and `compare` interleaves it all and prints the tables.
+//! makes their times comparable, `presence` asks who is online, and `compare` interleaves it all and prints the tables.
 #![deny(unsafe_code)]
 
 mod audience;
@@ -13,6 +13,7 @@ mod compare;
 mod message;
 mod php;
 mod pool;
+mod presence;
 mod procfs;
 mod request;
 mod response;
@@ -28,12 +29,14 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const USAGE: &str = "usage: push-bench compare|c [--repetitions N (3)]
+       push-bench presence
        push-bench idle|idle-streaming|idle-eventsource|idle-websocket|fanout|publish
                   --subscribe ADDRESS --publish ADDRESS --pid PID
 
 compare   starts nchan and push-hub in turn, one at a time, and prints the tables of medians; the binaries push-hub and
           libphp_push.so are taken from the directory of push-bench itself (cargo build --release --workspace)
 c         publishing from C beside hiredis and redis-server; libpush.a is taken from the same directory
+presence  joins, leaves, questions and memory of 100,000 members, with the hub in this process
 others    load a server that is already running with GET /lp/<channel>, /stream/, /ev/ or /ws/ and POST /pub?id=<channel>,
           and print one JSON line";
 
@@ -66,6 +69,7 @@ fn run(mut arguments: impl Iterator<Item = String>) -> Result<ExitCode> {
     match command.as_str() {
         "compare" => return compare::compare(repetitions),
         "c" => return c::compare(repetitions),
+        "presence" => return presence::run(),
         _ => {}
     }
     let scenario = command.parse::<scenario::Scenario>().map_err(|()| format!("{command} is unknown\n{USAGE}"))?;
