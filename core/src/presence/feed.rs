@@ -57,7 +57,7 @@ struct Told<'a> {
 
 impl<'a> Told<'a> {
     fn new(user: &'a str, view: &'a View) -> Self {
-        let info = view.info.as_deref().unwrap_or_else(|| nothing());
+        let info = view.info.as_ref().map_or_else(|| nothing(), |info| info);
         Self { user, info, connections: view.connections, since: view.since }
     }
 }
@@ -212,6 +212,11 @@ impl Feed {
         joins.sort_unstable_by_key(|told| told.user);
         leaves.sort_unstable();
         Some(json(&Said::Diff { joins, leaves, count }))
+    }
+
+    /// How many have changed since it said something.
+    pub(super) fn changes(&self) -> usize {
+        self.pending.len()
     }
 
     /// What was to be said is said.

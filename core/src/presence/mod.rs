@@ -15,12 +15,12 @@ mod feed;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::num::NonZeroU32;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use hashbrown::{HashMap, HashTable};
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use serde_json::value::RawValue;
 use slab::Slab;
 use smallvec::SmallVec;
@@ -117,15 +117,16 @@ impl UserId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RoomId(u32);
 
-/// A JSON object, or a list.
-type Info = Arc<RawValue>;
+/// A JSON object, or a list. A word in each member: most have none.
+#[allow(clippy::redundant_allocation, reason = "the other allocation makes the pointer a word less")]
+type Info = Arc<Box<RawValue>>;
 
 /// The info in these bytes; none when there are none.
 ///
 /// # Errors
 /// [`Error::InvalidArgument`] says what is wrong with it.
 fn info(bytes: &[u8]) -> Result<Option<Info>, Error> {
-    Ok(check_array(bytes)?.map(|info| info.to_owned().into()))
+    Ok(check_array(bytes)?.map(|info| Arc::new(info.to_owned())))
 }
 
 #[derive(Debug)]
@@ -233,7 +234,7 @@ pub(crate) struct Presence {
     settings: Settings,
     users: Slab<User>,
     by_name: HashTable<u32>,
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
     rooms: Slab<Room>,
     by_place: HashMap<Place, RoomId>,
     /// When a member may have to leave.
@@ -260,7 +261,7 @@ impl Presence {
             settings,
             users: Slab::new(),
             by_name: HashTable::new(),
-            hasher: RandomState::new(),
+            hasher: DefaultHashBuilder::default(),
             rooms: Slab::new(),
             by_place: HashMap::new(),
             deadlines: BTreeMap::new(),
@@ -322,7 +323,9 @@ impl Presence {
         let ttl = ttl.unwrap_or(self.settings.ttl);
         let member = self.member_mut(room, user).expect("just shown");
         member.lease = after(now.tick, ttl.saturating_mul(SECOND));
-        self.effects.changed.push((room, user));
+        if !changed {
+            self.effects.changed.push((room, user));
+        }
         self.arm(room, user);
         Ok(changed)
     }
@@ -377,12 +380,12 @@ impl Presence {
             Some(told) if told.get().as_bytes() == bytes => None,
             _ => info(bytes).unwrap_or(None),
         };
-        self.show(room, user, info, now, stamp);
+        let changed = self.show(room, user, info, now, stamp);
         let grace = after(now.tick, self.settings.grace);
         let member = self.member_mut(room, user).expect("just shown");
         let leased = std::mem::replace(&mut member.lease, 0) != 0;
         member.grace = grace;
-        if leased {
+        if leased && !changed {
             self.effects.changed.push((room, user));
         }
         self.arm(room, user);
@@ -836,7 +839,8 @@ impl Presence {
         let at_once = room.order.len() <= self.settings.diff_members && !feed.counting;
         let (next, due) = (feed.flushed.saturating_add(SECOND), feed.due);
         self.feed_bytes = self.feed_bytes + feed.allocated() - bytes;
-        if at_once || next <= now.tick {
+        // Who changes faster than the whole would be told is not worth remembering one by one.
+        if at_once || next <= now.tick || feed.changes() > self.settings.count_members {
             self.flush(id, now, stamp);
         } else if due == NEVER {
             feed.due = next;
@@ -906,7 +910,7 @@ impl Presence {
 }
 
 /// What a user takes beside its name, a member beside its info, and a room: measured with a hundred thousand, as maps grow.
-const USER: usize = 16 + size_of::<User>() + 8 + 8;
+const USER: usize = 32 + size_of::<User>() + 8;
 const MEMBER: usize =
     size_of::<(UserId, Member)>() * 5 / 4 + size_of::<Arc<str>>() * 3 / 2 + size_of::<(RoomId, UserId)>() + 16;
 const ROOM: usize = size_of::<Room>() + size_of::<(Place, RoomId)>() + 64;

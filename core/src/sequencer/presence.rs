@@ -187,7 +187,7 @@ impl State {
     }
 
     /// Sees to it that a member more fits into `memory_limit`.
-    fn room_for_member(&mut self, place: &Place, user: &str, info: usize) -> Result<(), Limit> {
+    pub(super) fn room_for_member(&mut self, place: &Place, user: &str, info: usize) -> Result<(), Limit> {
         let name = place.namespace().len() + place.channel().map_or(0, |name| name.len());
         let needed = |state: &Self| Presence::cost(user, info) + state.registry.cost(name + user.len() + info);
         self.make_room(needed(self), None);

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::reading::{ANSWER, EVENT_IDS};
 use super::*;
 use crate::journal;
+use crate::presence::{Now, Place};
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 const START: u32 = 1_000;
@@ -928,4 +929,130 @@ fn an_event_id_is_looked_for_among_the_newest_messages() {
     });
     assert!(known[0].0 && known[0].1 > 0, "what is too old is a gap: {known:?}");
     assert_eq!(known[1], (false, 0));
+}
+
+fn lobby() -> Place {
+    Place::Channel(ChannelName::new(b"lobby", 255).expect("a name"))
+}
+
+/// PHP says that the user is online, `tick` tenths after the start.
+fn online(state: &mut State, tick: Tick, user: &str, info: &[u8], ttl: u32) -> Result<bool, Error> {
+    let now = Now { tick, second: START + tick / 10 };
+    state.with_presence(now, |presence, stamp| presence.online(&lobby(), user, info, Some(ttl), now, stamp))
+}
+
+fn expire_presence(state: &mut State, tick: Tick) {
+    let now = Now { tick, second: START + tick / 10 };
+    while state.with_presence(now, |presence, stamp| presence.expire(now, stamp)) {}
+}
+
+#[test]
+fn leases_outlive_the_hub_and_who_has_left_does_not_come_back() {
+    let journal = journal::create(limits().memory).expect("a memfd");
+    let mut state = restored(limits(), START, &journal);
+    let info = b"{\"nick\":\"Ada\"}";
+    assert_eq!(online(&mut state, 0, "ada", info, 60), Ok(true));
+    assert_eq!(online(&mut state, 0, "bob", b"", 1), Ok(true));
+    assert_eq!(online(&mut state, 0, "cyn", b"", 60), Ok(true));
+    let now = Now { tick: 0, second: START };
+    let left = state.with_presence(now, |presence, stamp| presence.offline(&lobby(), "cyn", now, stamp));
+    assert_eq!(left, Ok(true));
+    // Killed again and again: what it said last holds.
+    assert_eq!(online(&mut state, 0, "ada", b"", 30), Ok(false));
+    for _ in 0..3 {
+        drop(state);
+        state = restored(limits(), START + 10, &journal);
+    }
+    let ada = state.presence.get(&lobby(), "ada").expect("her lease goes on");
+    assert_eq!((ada.info.as_bytes(), ada.since, ada.connections), (&info[..], u64::from(START), 0));
+    assert!(state.presence.is_online(&lobby(), "bob"), "whoever was there is shown for a grace");
+    assert!(!state.presence.is_online(&lobby(), "cyn"));
+    expire_presence(&mut state, 160);
+    assert!(!state.presence.is_online(&lobby(), "bob"));
+    expire_presence(&mut state, 190);
+    assert!(state.presence.is_online(&lobby(), "ada"));
+    expire_presence(&mut state, 220);
+    assert_eq!(state.presence.counters().0, 0);
+    drop(state);
+    assert_eq!(restored(limits(), START + 40, &journal).presence.counters().0, 0);
+}
+
+#[test]
+fn members_count_against_the_memory_and_give_it_back() {
+    let mut state = state(limits());
+    let empty = state.memory();
+    let user = |number: usize| format!("a user with a name that is not short, number {number}");
+    let mut count = 0;
+    let refused = loop {
+        let name = user(count);
+        match state.room_for_member(&lobby(), &name, 0) {
+            Ok(()) => assert_eq!(online(&mut state, 0, &name, b"", 60), Ok(true)),
+            Err(limit) => break limit,
+        }
+        count += 1;
+    };
+    assert_eq!(refused, Limit::Memory(1 << 20));
+    assert!((1_000..10_000).contains(&count), "{count}");
+    assert!(state.memory() <= 1 << 20);
+    expire_presence(&mut state, 700);
+    state.expire(START + 70);
+    // A segment of the registry is kept.
+    assert!(state.memory() <= empty + (128 << 10), "{} above {empty}", state.memory());
+}
+
+/// A reader of one channel with all that is said of it, as an event stream has it.
+fn read_from(state: &State, seats: &[ChannelId], mut after: Position, bytes: usize) -> Vec<(Position, bool)> {
+    let mut all = Vec::new();
+    loop {
+        let batch = state.read_on(seats, true, after, bytes);
+        assert!(!batch.gap);
+        all.extend(batch.messages.iter().map(|message| (message.position, message.is_presence())));
+        after = batch.position;
+        if !batch.more {
+            return all;
+        }
+    }
+}
+
+#[test]
+fn one_position_covers_messages_and_presence() {
+    let mut state = state(limits());
+    let channels = [Wanted { name: ChannelName::new(b"lobby", 255).expect("a name"), backlog: 0, opened: true }];
+    let ask = Subscribe { seat: Seat::Always(ANSWER), feed: Feed::Since, ..ask(&channels, None, true) };
+    let Ok(Resume::Seated(first, seats, guest)) = state.resume_or_wait(START, 0, ask) else { panic!("it stays") };
+    assert_eq!((first.messages.len(), first.position), (1, state.head), "it begins with who is there");
+    assert!(guest.watches && guest.user.is_none());
+    let mut said = Vec::new();
+    for number in 0..20 {
+        online(&mut state, number, &format!("user {number}"), b"", 60).expect("allowed");
+        said.push((state.head, true));
+        let message = NewMessage::new(b"hello");
+        let (published, _) = state.publish(None, START, &channels[0].name, &message).expect("allowed");
+        said.push((published.position, false));
+    }
+    let mut events = Vec::new();
+    while state.take_owed(0, &mut events, |_| 1) {}
+    let owed = events.iter().map(|event| match event {
+        Event::Message(_, message, _) => (message.position, message.is_presence()),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(owed.collect::<Vec<_>>(), said);
+    for (at, (after, _)) in said.iter().enumerate() {
+        for bytes in [1, 200, ANSWER] {
+            assert_eq!(read_from(&state, &seats, *after, bytes), said[at + 1..], "after {after}, {bytes} at a time");
+        }
+        let resumed = Subscribe { after: Some(*after), seat: Seat::Never, ..ask };
+        let Ok(Resume::Now(batch)) = state.resume_or_wait(START, 0, resumed) else { panic!("it asks once") };
+        assert_eq!(batch.messages.len(), said.len() - at - 1);
+    }
+    // What is too long ago for the differences begins anew, before everything that was missed.
+    for number in 0..200 {
+        online(&mut state, 300 + number % 2, "ada", format!("{{\"n\":{number}}}").as_bytes(), 60).expect("allowed");
+    }
+    let resumed = Subscribe { after: Some(said[0].0), seat: Seat::Never, ..ask };
+    let Ok(Resume::Now(batch)) = state.resume_or_wait(START, 0, resumed) else { panic!("it asks once") };
+    assert!(!batch.gap, "no message is missing");
+    assert_eq!((batch.messages.len(), batch.position), (1 + 20, state.head));
+    assert!(batch.messages[0].is_presence() && batch.messages[0].position < batch.messages[1].position);
+    state.unseat(START, 0, guest, seats);
 }
