@@ -4,6 +4,7 @@
 mod support;
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -232,6 +233,31 @@ fn leases_outlive_the_keeper() {
     third.give_up();
     wait_until("keeper and hub end with the last lease", || gone(keeper) && gone(hub));
     assert!(!site.socket().exists() && !site.path("run/hub.sock.fpm").exists());
+}
+
+#[test]
+fn a_restored_keeper_hands_its_hub_over() {
+    let site = Site::new();
+    let mut leased = Leased::start(&site, &site.config(&[("linger", "5s")]));
+    let hub = site.serving();
+    attach(&site.socket()).publish("a", &message("stored")).unwrap();
+    kill_keeper(&site);
+    let how = leased.reload(&site.config(&[("linger", "5s"), ("message_ttl", "1h")]), Path::new(PROGRAM));
+    assert!(matches!(how, How::TookOver { .. }), "{how:?}\n{}", site.log());
+    assert_ne!(site.serving(), hub);
+    assert_eq!(texts(&site, "a"), ["stored"]);
+    // The new keeper and its hub restore each other as those before did.
+    kill_keeper(&site);
+    let hub = site.serving();
+    signal(hub, Signal::KILL);
+    await_hub(&site, hub);
+    assert_eq!(texts(&site, "a"), ["stored"]);
+    leased.keeper = site.keeper().unwrap();
+    signal(leased.keeper, Signal::TERM);
+    wait_until("it ends", || gone(leased.keeper));
+    for file in ["hub.sock", "hub.sock.fpm", "admin.sock"] {
+        assert!(!site.path("run").join(file).exists(), "{file} is left: {}", site.log());
+    }
 }
 
 #[test]

@@ -305,26 +305,29 @@ pub(super) fn take_over(
                 offered
             }
         };
+        // The hub is to know of them from its beginning: it gives them to a keeper that it starts.
+        let mut listeners = mem::take(&mut listeners);
+        listeners.add_files(inherited.kept.clone());
         let estate = Estate {
             config: config_file,
             vitals: given.vitals,
             journal: given.journal,
             program,
             lock: Some(lock),
-            listeners: mem::take(&mut listeners),
+            listeners,
             leases: given.leases.into_iter().chain([lease]).collect(),
             clients: given.clients,
             terms: Terms { leased: true, ..Terms::default() },
         };
         let mut keeper = Keeper::resume(estate, signals)?;
         if let Err(error) = keeper.wait_for_first_hub() {
+            keeper.estate.listeners.leave_files(&inherited.kept);
             keeper.estate.listeners.close();
             return Err(error);
         }
         Ok(keeper)
     })();
-    let mut keeper = committed.inspect_err(|_| listeners.close())?;
-    keeper.estate.listeners.add_files(inherited.kept);
+    let keeper = committed.inspect_err(|_| listeners.close())?;
     keeper.estate.listeners.claim();
     // The hub is there: what else goes wrong costs connections, not messages.
     let passed = passing::line().and_then(|(from, to)| {

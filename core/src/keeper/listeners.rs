@@ -107,6 +107,12 @@ impl Listeners {
         self.files.private = self.files.private.take().or(files.private);
     }
 
+    /// Leaves these files to somebody else again.
+    pub(super) fn leave_files(&mut self, files: &Files) {
+        self.files.made.retain(|file| !files.made.contains(file));
+        self.files.private = self.files.private.take().filter(|_| files.private.is_none());
+    }
+
     /// Those of a hub without a keeper, in the process that publishes, which stays who it is: no attach sockets.
     pub(crate) fn bind_embedded(config: &Config) -> Result<Self, StartError> {
         let owner = Owner::present(config)?;

@@ -17,7 +17,7 @@ use rustix::net::sockopt::socket_peercred;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Client, DEADLINE, stop_process, wait_until};
+use super::{Client, DEADLINE, wait_until};
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_push-hub");
 
@@ -144,16 +144,19 @@ pub fn attach(socket: &Path) -> client::Client {
     })
 }
 
-/// Kills a keeper and its hub, so that neither restores the other.
+/// Kills a keeper and its hub, so that neither restores the other; one that is ending by itself is left to that.
 pub fn kill_both(keeper: i32) {
-    if gone(keeper) {
-        return;
-    }
-    stop_process(keeper);
+    let send = |pid, signal| {
+        let _ = kill_process(Pid::from_raw(pid).unwrap(), signal);
+    };
+    // Stopped, it starts no hub.
+    send(keeper, Signal::STOP);
+    wait_until("it is stopped", || stat(keeper).is_none_or(|(state, _)| "TZX".contains(state)));
     let hub = |pid: &i32| command_line(*pid) == "push-hub: hub";
     // Where the hub started the keeper, it is the parent.
     let parent = stat(keeper).map(|(_, parent)| parent).filter(hub);
-    children(keeper).into_iter().filter(hub).chain(parent).chain([keeper]).for_each(|pid| signal(pid, Signal::KILL));
+    children(keeper).into_iter().filter(hub).chain(parent).for_each(|pid| send(pid, Signal::KILL));
+    send(keeper, Signal::KILL);
     wait_until("both are gone", || gone(keeper));
 }
 
