@@ -51,7 +51,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     // It hears everything, and does not hold it up.
     let heard = std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
     let mut client = Client::embedded(hub.clone());
-    let users: Vec<String> = (0..MEMBERS).map(|number| format!("user-{:05}", number * 7_919 % MEMBERS)).collect();
+    let users: Vec<String> = (0..MEMBERS).map(|number| format!("{}", 1_000_000 + number * 7_919 % MEMBERS)).collect();
     let processes = Processes::of(i32::try_from(std::process::id())?)?;
     let (empty, counted) = (processes.memory()?, client.status()?.memory);
 

@@ -132,8 +132,8 @@ fn info(bytes: &[u8]) -> Result<Option<Info>, Error> {
 #[derive(Debug)]
 struct User {
     name: Arc<str>,
-    /// Somebody of the same name in another one is somebody else.
-    namespace: Namespace,
+    /// Somebody of the same name in another one is somebody else. Mostly the empty one, which takes a word less so.
+    namespace: Option<Box<Namespace>>,
     /// Where it is a member, also where it is not shown.
     rooms: SmallVec<[RoomId; 4]>,
     /// Connections that name it.
@@ -142,11 +142,11 @@ struct User {
 
 impl User {
     fn key(&self) -> (&str, &str) {
-        (self.namespace.as_str(), &self.name)
+        (self.namespace.as_ref().map_or("", |namespace| namespace.as_str()), &self.name)
     }
 
     fn cost(&self) -> usize {
-        USER + self.name.len() + self.namespace.as_str().len()
+        USER + self.name.len() + self.key().0.len()
     }
 }
 
@@ -414,7 +414,8 @@ impl Presence {
 
     /// The same for the whole site.
     pub(crate) fn disconnect_from_site(&mut self, user: UserId, now: Now) {
-        let site = self.users.get(user.slot()).map(|entry| Place::Site(entry.namespace.clone()));
+        let namespace = |entry: &User| entry.namespace.as_deref().cloned().unwrap_or_default();
+        let site = self.users.get(user.slot()).map(|entry| Place::Site(namespace(entry)));
         site.into_iter().for_each(|site| self.disconnect(&site, user, now));
     }
 
@@ -685,8 +686,8 @@ impl Presence {
         if let Some(id) = self.find_user(namespace, name) {
             return id;
         }
-        let namespace = Namespace::new(namespace).expect("the name of one");
-        let user = User { name: name.into(), namespace, rooms: SmallVec::new(), held: 0 };
+        let own = (!namespace.is_empty()).then(|| Namespace::new(namespace).expect("the name of one").into());
+        let user = User { name: name.into(), namespace: own, rooms: SmallVec::new(), held: 0 };
         self.bytes += user.cost();
         let hash = self.hasher.hash_one(user.key());
         let id = self.users.insert(user) as u32;
