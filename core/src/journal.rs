@@ -314,6 +314,18 @@ pub(crate) fn copy(from: impl AsFd, to: impl AsFd, layout: Layout) -> io::Result
     set(&to, Word::Pages, layout.pages.into())
 }
 
+/// A journal in memory with room for this `memory_limit`: the same one, or a larger one that has all of it. Nobody may write
+/// to it meanwhile.
+pub(crate) fn for_limit(file: OwnedFd, memory_limit: u64) -> io::Result<OwnedFd> {
+    let (has, wanted) = (Header::read(&file)?.layout, Layout::for_memory(memory_limit));
+    if has.larger(wanted) == has {
+        return Ok(file);
+    }
+    let larger = create(memory_limit)?;
+    copy(&file, &larger, wanted)?;
+    Ok(larger)
+}
+
 /// Has the system set these pages of the file aside, so that a full disk or memory is an error here and nowhere later.
 pub(crate) fn reserve(file: impl AsFd, at: u64, length: u64) -> io::Result<()> {
     match rustix::io::retry_on_intr(|| fallocate(&file, FallocateFlags::empty(), at, length)) {

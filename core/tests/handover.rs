@@ -456,6 +456,51 @@ fn under_load_nothing_is_lost_doubled_reordered_or_refused() {
     signal(running.keeper, Signal::TERM);
 }
 
+#[test]
+fn memory_grows_and_shrinks_with_its_limit() {
+    const MESSAGES: u64 = 600;
+    let site = Site::new();
+    let config = |limit| {
+        let stored = ("max_messages_stored_per_channel", "none");
+        site.config(&[("linger", "10s"), ("memory_limit", limit), stored])
+    };
+    let mut running = Leased::start(&site, &config("2m"));
+    let mut publisher = attach(&site.socket());
+    let text = "x".repeat(10_000);
+    let stored = |publisher: &mut push_core::client::Client| {
+        let info = publisher.channel_info("a").unwrap().unwrap();
+        (info.published, u64::from(info.stored))
+    };
+    for _ in 0..MESSAGES / 6 {
+        publisher.publish("a", &message(&text)).unwrap();
+    }
+    let before = stored(&mut publisher);
+    assert_eq!(before, (MESSAGES / 6, MESSAGES / 6));
+    // More than the memory of before could ever hold.
+    assert_eq!(running.reload(&config("1g"), Path::new(PROGRAM)), took_over(CONFIGURATION), "{}", site.log());
+    assert_eq!(stored(&mut publisher), before);
+    for _ in MESSAGES / 6..MESSAGES {
+        publisher.publish("a", &message(&text)).unwrap();
+    }
+    assert_eq!(stored(&mut publisher), (MESSAGES, MESSAGES));
+    assert_eq!(running.reload(&config("2m"), Path::new(PROGRAM)), took_over(CONFIGURATION), "{}", site.log());
+    let (published, left) = stored(&mut publisher);
+    assert!(published == MESSAGES && (50..210).contains(&left), "{left}");
+    assert!(publisher.status().unwrap().memory <= 2 << 20);
+    // The newest are those that are left, and who comes from before them is told.
+    let newest = publisher.publish("a", &message("the newest")).unwrap();
+    assert_eq!(newest.id, MESSAGES + 1);
+    let before = Position { tag: newest.position.tag - 1, ..newest.position };
+    assert_eq!(publisher.history("a", before, 10).unwrap()[0].payload, b"the newest");
+    assert!(polled(&mut Client::new(site.listen), "/poll/a", Position { time: 1, tag: 1 }).2);
+    let other = config("2m");
+    let mut elsewhere = other.clone();
+    elsewhere.set("store_path", site.path("store").to_str().unwrap()).unwrap();
+    let how = running.reload(&elsewhere, Path::new(PROGRAM));
+    assert!(matches!(&how, How::Kept { why, .. } if why.contains("store_path")), "{how:?}");
+    signal(running.keeper, Signal::TERM);
+}
+
 // Who dies meanwhile
 
 /// Asks for the hub as a new keeper does.

@@ -289,6 +289,11 @@ pub(super) fn take_over(
     process::raise_descriptor_limit();
     let (mut offered, _) = Estate::receive(line.as_fd()).map_err(lost)?;
     let before = offered.parsed_config().map_err(lost)?;
+    if before.store_path != config.store_path {
+        return Err(StartError::new(
+            "store_path: what is stored cannot go elsewhere while it is used; stop php-fpm, start it",
+        ));
+    }
     let sockets = mem::take(&mut offered.listeners);
     let (mut listeners, inherited) = Listeners::inherit(config, &owner, sockets, &before)?;
     let committed = (|| {
@@ -308,10 +313,15 @@ pub(super) fn take_over(
         // The hub is to know of them from its beginning: it gives them to a keeper that it starts.
         let mut listeners = mem::take(&mut listeners);
         listeners.add_files(inherited.kept.clone());
+        let journal = match &config.store_path {
+            None => journal::for_limit(given.journal, config.memory_limit).map_err(internal("journal"))?,
+            // Files and memory go together: they grow at a start.
+            Some(_) => given.journal,
+        };
         let estate = Estate {
             config: config_file,
             vitals: given.vitals,
-            journal: given.journal,
+            journal,
             program,
             lock: Some(lock),
             listeners,
