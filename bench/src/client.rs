@@ -44,7 +44,7 @@ pub(crate) fn run(server: Option<&Server>, way: Way, calls: u32, channel: &str) 
     Ok(Measured { p50_us: at(0.50), p99_us: at(0.99), calls_per_second })
 }
 
-fn attached(server: &Server) -> Client {
+pub(crate) fn attached(server: &Server) -> Client {
     let config = Config::default();
     Client::new(Options {
         socket: server.socket(),

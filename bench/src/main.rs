@@ -3,6 +3,7 @@
 //! holds the connections, `audience` and `scenario` load a server, `procfs` reads what that cost it, `server` starts one,
 //! `php` runs the scripts in `bench/php`, `client` calls as they do without PHP, `c` runs the program in `bench/c`, `awake`
 //! makes their times comparable, `presence` asks who is online, and `compare` interleaves it all and prints the tables.
+//! makes their times comparable, `store` is about stored messages on a disk, and `compare` interleaves it all and prints the tables.
 #![deny(unsafe_code)]
 
 mod audience;
@@ -19,6 +20,7 @@ mod request;
 mod response;
 mod scenario;
 mod server;
+mod store;
 
 use std::num::NonZero;
 use std::process::ExitCode;
@@ -28,7 +30,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 /// Nothing here is caught on the way: a figure from a run that failed is no figure.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-const USAGE: &str = "usage: push-bench compare|c [--repetitions N (3)]
+const USAGE: &str = "usage: push-bench compare|c|store [--repetitions N (3)]
        push-bench presence
        push-bench idle|idle-streaming|idle-eventsource|idle-websocket|fanout|publish
                   --subscribe ADDRESS --publish ADDRESS --pid PID
@@ -37,6 +39,7 @@ compare   starts nchan and push-hub in turn, one at a time, and prints the table
           libphp_push.so are taken from the directory of push-bench itself (cargo build --release --workspace)
 c         publishing from C beside hiredis and redis-server; libpush.a is taken from the same directory
 presence  joins, leaves, questions and memory of 100,000 members, with the hub in this process
+store     publishing, recovery and memory with store_path and without
 others    load a server that is already running with GET /lp/<channel>, /stream/, /ev/ or /ws/ and POST /pub?id=<channel>,
           and print one JSON line";
 
@@ -70,6 +73,7 @@ fn run(mut arguments: impl Iterator<Item = String>) -> Result<ExitCode> {
         "compare" => return compare::compare(repetitions),
         "c" => return c::compare(repetitions),
         "presence" => return presence::run(),
+        "store" => return store::compare(repetitions),
         _ => {}
     }
     let scenario = command.parse::<scenario::Scenario>().map_err(|()| format!("{command} is unknown\n{USAGE}"))?;

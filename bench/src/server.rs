@@ -20,6 +20,8 @@ use crate::procfs::Processes;
 
 /// How many messages a channel keeps.
 pub(crate) const STORED_PER_CHANNEL: u32 = 20;
+/// Whom the hub runs as when root starts it.
+const USER: &str = "www-data";
 const NCHAN_MODULE: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// Above the hub's own bound for draining.
@@ -53,6 +55,7 @@ impl Kind {
 pub(crate) struct Server {
     pub(crate) target: Target,
     directory: PathBuf,
+    program: PathBuf,
     child: Child,
     /// Of every process, the first one first, taken while it certainly lived: a number may be somebody else's later.
     processes: Vec<OwnedFd>,
@@ -61,19 +64,60 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `kind` and waits until it answers. `hub` is the binary of the hub.
     pub(crate) fn start(kind: Kind, hub: &Path) -> Result<Server> {
+        Self::start_in(private_directory()?, kind, hub, "")
+    }
+
+    /// Starts a hub that stores all messages, on a disk below the temporary directory or nowhere.
+    pub(crate) fn start_storing(hub: &Path, on_disk: bool) -> Result<Server> {
         let directory = private_directory()?;
+        let mut settings = "memory_limit = \"1g\"\nmessage_ttl = \"1d\"\n".to_owned();
+        if on_disk {
+            let store = directory.join("store");
+            let mut install = Command::new("install");
+            install.args(["-d", "-m", "0700"]).arg(&store);
+            if geteuid().is_root() {
+                install.args(["-o", USER]);
+            }
+            if !install.status()?.success() {
+                return Err(format!("{} cannot be made", store.display()).into());
+            }
+            settings += &format!("store_path = \"{}\"\n", store.display());
+        }
+        Self::start_in(directory, Kind::Hub, hub, &settings)
+    }
+
+    /// Ends it, and starts it again with what it had. `between` is done meanwhile.
+    pub(crate) fn start_again(&mut self, between: impl FnOnce()) -> Result<Duration> {
+        self.stop()?;
+        between();
+        let mut command = dying_with_us(&self.program);
+        command.arg("--config").arg(self.directory.join("push.toml"));
+        let log = File::create(self.directory.join("output"))?;
+        let begin = Instant::now();
+        self.child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
+        self.target.pid = i32::try_from(self.child.id())?;
+        self.processes = vec![open(self.target.pid)?];
+        self.await_answer()?;
+        let took = begin.elapsed();
+        for pid in &Processes::of(self.target.pid)?.ids()[1..] {
+            self.processes.push(open(*pid)?);
+        }
+        Ok(took)
+    }
+
+    fn start_in(directory: PathBuf, kind: Kind, hub: &Path, settings: &str) -> Result<Server> {
         let (subscribe, admin) = (free_address()?, free_address()?);
         let publish = if kind == Kind::Hub { admin } else { subscribe };
         let mut command = match kind {
             Kind::Nchan => nchan(&directory, subscribe)?,
-            Kind::Hub => push_hub(&directory, hub, subscribe, publish)?,
+            Kind::Hub => push_hub(&directory, hub, subscribe, publish, settings)?,
         };
         let log = File::create(directory.join("output"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().map_err(|error| format!("{:?}: {error}", command.get_program()))?;
         let target = Target { subscribe, publish, pid: i32::try_from(child.id())? };
         let processes = vec![open(target.pid)?];
-        let mut server = Server { target, directory, child, processes };
+        let mut server = Server { target, directory, program: hub.to_owned(), child, processes };
         server.await_answer().map_err(|error| {
             let log = fs::read_to_string(server.directory.join("output")).unwrap_or_default();
             format!("{} does not start: {error}\n{log}", kind.name())
@@ -192,9 +236,10 @@ http {{
     Ok(command)
 }
 
-fn push_hub(directory: &Path, hub: &Path, listen: SocketAddr, admin: SocketAddr) -> Result<Command> {
+fn push_hub(directory: &Path, hub: &Path, listen: SocketAddr, admin: SocketAddr, settings: &str) -> Result<Command> {
     // As nginx does with its workers, the hub leaves root behind.
-    let user = if geteuid().is_root() { "user = \"www-data\"\n" } else { "" };
+    let user = if geteuid().is_root() { format!("user = \"{USER}\"\n") } else { String::new() };
+    let most = if settings.is_empty() { STORED_PER_CHANNEL.to_string() } else { "\"none\"".to_owned() };
     let config = format!(
         "listen = [\"{listen}\"]
 admin_listen = [\"{admin}\"]
@@ -204,8 +249,8 @@ secret_file = \"{}\"
 authorized_channels_only = \"off\"
 longpolling_connection_ttl = \"none\"
 ping_message_interval = \"none\"
-max_messages_stored_per_channel = {STORED_PER_CHANNEL}
-",
+max_messages_stored_per_channel = {most}
+{settings}",
         socket(directory).display(),
         socket(directory).with_file_name("secret").display()
     );
