@@ -53,6 +53,9 @@ pub mod embedded;
 #[allow(unsafe_code, reason = "tokio's registration of descriptors is unsafe for types that may change theirs")]
 mod readiness;
 
+#[cfg(all(feature = "hub", any(test, fuzzing)))]
+pub mod hostile;
+
 // For operators.
 #[cfg(feature = "hub")]
 pub mod convert;
