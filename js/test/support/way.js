@@ -7,6 +7,8 @@ export class Way {
   #server;
   /** What becomes of a request by its first line: 'pass', 'refuse' (as a proxy that knows better), 'hold' (the answer). */
   rule = () => 'pass';
+  /** Answers to these requests go no further, also those under way. */
+  frozen = () => false;
   requests = [];
 
   static async to(hub) {
@@ -20,6 +22,7 @@ export class Way {
   #serve(socket, port) {
     const far = connect(port, '127.0.0.1');
     let passes = true;
+    let current;
     this.#sockets.add(socket);
     for (const end of [socket, far]) {
       end.on('error', () => {});
@@ -33,6 +36,7 @@ export class Way {
       // fetch and WebSocket put no body behind their requests, and no second request before an answer.
       const [, path] = /^GET (\S+) HTTP/.exec(bytes.toString('latin1')) ?? [];
       if (path) {
+        current = path;
         this.requests.push(path);
         const verdict = this.rule(path);
         passes = verdict !== 'hold';
@@ -44,7 +48,7 @@ export class Way {
       far.write(bytes);
     });
     far.on('data', (bytes) => {
-      if (passes && !this.frozen) socket.write(bytes);
+      if (passes && !this.frozen(current)) socket.write(bytes);
     });
   }
 
