@@ -311,9 +311,10 @@ fn the_owner_of_a_private_channel_and_no_observer_is_a_member() {
     let mut room = room();
     let options = ChannelOptions { owner: Some("ada".to_owned()), ..ChannelOptions::default() };
     room.client.create_channel(Some("private"), options).unwrap();
-    let _observer = room.hub.connect().get("/watch/private/a", "");
+    let mut observer = room.hub.connect();
+    observer.get("/watch/private/a", "");
     let nobody = room.hub.stream("/stream/a");
-    room.hub.wait_for_subscribers("a", 1);
+    room.hub.wait_for_subscribers("a", 2);
     assert_eq!(room.users(), Vec::<String>::new());
     let _both = room.hub.stream("/stream/private/a");
     room.wait_for(&["ada"]);

@@ -57,7 +57,10 @@ struct Told<'a> {
 
 impl<'a> Told<'a> {
     fn new(user: &'a str, view: &'a View) -> Self {
-        let info = view.info.as_ref().map_or_else(|| nothing(), |info| info);
+        let info = match &view.info {
+            Some(info) => info,
+            None => nothing(),
+        };
         Self { user, info, connections: view.connections, since: view.since }
     }
 }
