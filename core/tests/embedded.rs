@@ -134,3 +134,27 @@ fn its_threads_leave_all_signals_to_the_process() {
     assert!(own.contains("SigBlk:\t0000000000000000"), "{own}");
     hub.stop();
 }
+
+#[test]
+fn a_token_opens_a_channel_and_who_has_to_go_is_told_on_every_thread() {
+    let (hub, address) = start(&[("authorized_channels_only", "token")]);
+    let mut client = Client::embedded(hub.clone());
+    let token = client.token(&["news"], Some("7"), 60, b"", false).unwrap();
+    let mut subscribers: Vec<_> = (0..4).map(|_| support::Client::new(address)).collect();
+    for subscriber in &mut subscribers {
+        subscriber.get(&format!("/sub/news?token={token}"), "");
+    }
+    wait_until("all are seated", || {
+        client.channel_info("news").unwrap().is_some_and(|info| info.subscribers == subscribers.len() as u32)
+    });
+    assert_eq!(client.disconnect(Some("7"), None, "bye", true).unwrap(), 4);
+    for subscriber in &mut subscribers {
+        let answer = subscriber.response();
+        assert_eq!((answer.status, answer.text()), (403, "bye\n"));
+    }
+    let mut again = support::Client::new(address);
+    again.get(&format!("/sub/news?token={token}"), "");
+    assert_eq!(again.response().status, 401);
+    hub.stop();
+    assert!(matches!(client.disconnect(Some("7"), None, "", false), Err(Error::HubUnavailable(_))));
+}

@@ -134,7 +134,7 @@ pub(crate) fn may_subscribe(
     let (access, now) = (engine.access(), now());
     let refuse = |status, why: &str| access.refuse(status, why, now);
     let demanded = location.authorized_channels_only == Authorization::Token;
-    let Some(token) = presented(access, location, request, now)? else {
+    let Some(token) = presented(engine, location, request, now)? else {
         return match demanded {
             true => Err(refuse(401, "This location needs a token, and none was sent.")),
             false => Ok(None),
@@ -179,7 +179,8 @@ pub(crate) fn may_publish(
 }
 
 /// The token that came with the request, verified.
-fn presented(access: &Access, location: &Location, request: &Request<'_>, now: u64) -> Result<Option<Token>, Reply> {
+fn presented(engine: &Sequencer, location: &Location, request: &Request<'_>, now: u64) -> Result<Option<Token>, Reply> {
+    let access = engine.access();
     let token = match credential(location, request) {
         Credential::None => return Ok(None),
         Credential::Ambiguous => {
@@ -194,6 +195,6 @@ fn presented(access: &Access, location: &Location, request: &Request<'_>, now: u
         }
         Credential::Token(token) => token,
     };
-    let verified = access.verify(&token, location.namespace.as_str(), now);
+    let verified = access.verify(&token, location.namespace.as_str(), engine.revoked().latest(now));
     verified.map(Some).map_err(|why| access.refuse(401, &format!("The token was refused: {why}."), now))
 }

@@ -4,7 +4,7 @@
 //! remembered for as long as such a token can be valid. The sequencer writes it to the journal; whoever verifies tokens
 //! reads here, beside the critical section.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
@@ -22,8 +22,8 @@ pub(crate) struct Revoked {
 #[derive(Debug, Default)]
 struct Entries {
     by_key: HashMap<Arc<str>, Entry>,
-    /// In the order of their moments; what was revoked again stands here more than once.
-    order: VecDeque<(u64, Arc<str>)>,
+    /// In the order of their moments.
+    order: BTreeSet<(u64, Arc<str>)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +52,12 @@ impl Revoked {
         clock.issued
     }
 
+    /// Now, or what was issued or revoked last where the system's clock has been set back since.
+    pub(crate) fn latest(&self, now: u64) -> u64 {
+        let clock = self.clock.lock().expect("numbers are compared");
+        now.max(clock.issued).max(clock.revoked)
+    }
+
     /// The moment of a revocation.
     pub(crate) fn revoke(&self, now: u64) -> u64 {
         let mut clock = self.clock.lock().expect("numbers are compared");
@@ -64,14 +70,12 @@ impl Revoked {
         self.revoke(at);
         let key: Arc<str> = key.into();
         let mut entries = self.entries.write().expect("a map is changed");
-        entries.order.push_back((at, key.clone()));
         let Entries { by_key, order } = &mut *entries;
-        if order.len() > 2 * by_key.len() + 64 {
-            // Somebody revokes the same again and again.
-            order.retain(|(at, key)| by_key.get(key).is_some_and(|entry| entry.at == *at));
-            order.push_back((at, key.clone()));
+        order.insert((at, key.clone()));
+        let old = by_key.insert(key.clone(), Entry { at, record });
+        if let Some(old) = old.filter(|old| old.at != at) {
+            order.remove(&(old.at, key));
         }
-        let old = entries.by_key.insert(key, Entry { at, record });
         self.any.store(true, Ordering::Release);
         old.map(|old| old.record)
     }
@@ -83,11 +87,13 @@ impl Revoked {
         }
         let mut entries = self.entries.write().expect("a map is changed");
         let life = (u64::from(MAX_TOKEN_TTL) + 2) * 1000;
-        while entries.order.front().is_some_and(|(at, _)| at + life < now) {
-            let Some((at, key)) = entries.order.pop_front() else { break };
-            if entries.by_key.get(&key).is_some_and(|entry| entry.at == at)
-                && let Some(entry) = entries.by_key.remove(&key)
-            {
+        let Entries { by_key, order } = &mut *entries;
+        while let Some((at, key)) = order.pop_first() {
+            if at + life >= now {
+                order.insert((at, key));
+                break;
+            }
+            if let Some(entry) = by_key.remove(&key) {
                 released(&key, entry.record);
             }
         }

@@ -96,6 +96,10 @@ impl State {
                 true
             }
             registry::Entry::Revoked { key, at } => {
+                // No later one is ever written: as tokens have it, in seconds that fit into 32 bits.
+                if u32::try_from(at / 1000).is_err() {
+                    return false;
+                }
                 match revoked.insert(key, at, record) {
                     Some(old) => replaced.push(old),
                     None => revoked_bytes += Revoked::cost(key),

@@ -1056,3 +1056,36 @@ fn one_position_covers_messages_and_presence() {
     assert!(batch.messages[0].is_presence() && batch.messages[0].position < batch.messages[1].position);
     state.unseat(START, 0, guest, seats);
 }
+
+#[test]
+fn what_is_revoked_outlives_the_hub_and_is_forgotten_when_no_token_can_be_valid() {
+    let journal = journal::create(1 << 20).expect("a memfd");
+    let mut state = restored(limits(), START, &journal);
+    let key = |number: usize| revocation("", Some(&number.to_string()), None);
+    let before = state.revoked.issue(access::now());
+    // Again and again, so that entries of the registry die and others are moved.
+    for round in 0..200 {
+        for number in (0..50).filter(|number| round == 0 || number % 7 == round % 7) {
+            state.revoke(&key(number)).expect("there is room");
+        }
+        assert!(state.registry.allocated() < 300 << 10, "round {round}: {} bytes", state.registry.allocated());
+    }
+    let taken = state.revoked_bytes;
+    drop(state);
+    let mut state = restored(limits(), START, &journal);
+    assert_eq!(state.revoked_bytes, taken);
+    let after = state.revoked.issue(access::now());
+    for number in 0..50 {
+        let concerned = |issued| state.revoked.concerns_user("", &number.to_string(), issued);
+        assert!(concerned(before) && !concerned(after), "{number}");
+    }
+    assert!(!state.revoked.concerns_user("", "50", before) && !state.revoked.concerns_user("shop", "1", before));
+    let now = (access::now() / 1000) as u32;
+    state.expire(now + crate::call::MAX_TOKEN_TTL);
+    assert!(state.revoked.concerns_user("", "1", before));
+    state.expire(now + crate::call::MAX_TOKEN_TTL + 5);
+    assert!(!state.revoked.concerns_user("", "1", before));
+    assert_eq!(state.revoked_bytes, 0);
+    drop(state);
+    assert!(!restored(limits(), START, &journal).revoked.concerns_user("", "1", before));
+}
