@@ -278,7 +278,7 @@ static void presence(const push_client *client) {
     CHECK(push_presence_online(client, none, room, none, 0, NULL) == PUSH_INVALID_ARGUMENT && said("the user must not be empty"));
     CHECK(push_presence_online(client, latin, room, none, 0, NULL) == PUSH_INVALID_ARGUMENT && said("user must be valid UTF-8"));
     CHECK(push_presence_online(client, ann, slash, none, 0, NULL) == PUSH_INVALID_NAME && said("\"/\""));
-    CHECK(push_presence_online(client, ann, room, push_str("[1]"), 0, NULL) == PUSH_INVALID_ARGUMENT && said("info"));
+    CHECK(push_presence_online(client, ann, room, push_str("7"), 0, NULL) == PUSH_INVALID_ARGUMENT && said("info"));
     CHECK(push_presence_online(client, ann, room, push_str("{"), 0, NULL) == PUSH_INVALID_ARGUMENT && said("info"));
     CHECK(push_presence_offline(client, none, room, NULL) == PUSH_INVALID_ARGUMENT);
     CHECK(push_presence_offline(client, ann, slash, NULL) == PUSH_INVALID_NAME);
