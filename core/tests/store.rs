@@ -19,11 +19,11 @@ use push_core::channel::ChannelOptions;
 use push_core::client::{self, Options};
 use push_core::config::Config;
 use push_core::error::Error;
-use push_core::keeper::start_or_adopt;
+use push_core::keeper::{How, start_or_adopt};
 use push_core::message::{NewMessage, Position};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::Signal;
-use support::process::{Foreground, PROGRAM, Site, kill_both, signal};
+use support::process::{Foreground, Leased, PROGRAM, Site, kill_both, signal};
 use support::{DEADLINE, wait_until};
 
 /// As a PHP worker has it.
@@ -492,4 +492,28 @@ fn hub_and_keeper_killed_at_once_lose_nothing_and_refuse_nobody() {
     signal(service.id() as i32, Signal::TERM);
     assert!(service.wait().unwrap().success());
     assert!(!_memory.0.exists());
+}
+
+#[test]
+fn what_a_hub_has_stored_goes_over_to_the_next_and_outlives_it() {
+    let site = site();
+    let settings = |ttl: &str| config(&site, &[("linger", "10s"), ("message_ttl", ttl)]);
+    let mut running = Leased::start(&site, &settings("10m"));
+    let mut publisher = attach(&site);
+    let mut publish = |number: u64| {
+        let text = number.to_string();
+        assert_eq!(publisher.publish("a", &NewMessage::new(text.as_bytes())).unwrap().id, number);
+    };
+    (1..=50).for_each(&mut publish);
+    for round in 1..=3 {
+        let how = running.reload(&settings(&format!("{}m", 10 + round)), Path::new(PROGRAM));
+        assert!(matches!(how, How::TookOver { .. }), "{how:?}\n{}", site.log());
+        (round * 50 + 1..=round * 50 + 50).for_each(&mut publish);
+    }
+    kill_both(running.keeper);
+    running.give_up();
+    let again = Leased::start(&site, &settings("13m"));
+    let info = attach(&site).channel_info("a").unwrap().unwrap();
+    assert_eq!((info.published, info.stored), (200, 200), "{}", site.log());
+    signal(again.keeper, Signal::TERM);
 }
