@@ -82,11 +82,11 @@ pub fn attach(bytes: &[u8]) {
         assert_eq!(namespace.as_str(), label);
     }
     let progress = Progress::new(segment.clone());
-    (progress.call(), progress.parts(), progress.result(0), progress.result(u64::MAX));
+    let _ = (progress.call(), progress.parts(), progress.result(0), progress.result(u64::MAX));
     if let Ok(mut requests) = Consumer::new(segment.clone(), segment.requests()) {
         for _ in 0..64 {
             match requests.next(LIMIT) {
-                Ok(Next::Message(message)) => call(&message.to_vec()),
+                Ok(Next::Message(message)) => call(message),
                 Ok(Next::Part | Next::TooLong(..)) => {}
                 Ok(Next::Empty) | Err(_) => break,
             }
