@@ -6,6 +6,7 @@
 # make lint           formatting and lints
 # make bench          push-hub beside nginx + nchan, and publishing from PHP beside curl
 # make bench-c        publishing from C, beside hiredis and redis-server
+# make reliability    kills, reloads and hand-overs under load: what is lost, doubled, reordered, refused
 # make deps-run       installs the packages that `make run` needs; make deps-test those that the tests need, too
 #
 # PHP_VERSION=8.3 chooses between installed versions, PORT=8080 is the port of the example.
@@ -16,7 +17,7 @@ tools = . scripts/toolchain.sh; require_rust
 
 export PREFIX DESTDIR
 
-.PHONY: run build install uninstall test test-rust test-php test-phpt test-js pictures lint bench bench-c deps-run deps-test
+.PHONY: run build install uninstall test test-rust test-php test-phpt test-js pictures lint bench bench-c reliability deps-run deps-test
 
 run:
 	@exec scripts/run.sh
@@ -74,6 +75,11 @@ bench-c:
 	@$(tools)
 	cargo build --locked --release --package push-core --package push-c-api --package push-bench
 	exec "$$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release/push-bench" c
+
+reliability:
+	@$(tools); scripts/deps.sh ask run; find_php; export PHP_FPM
+	cargo build --locked --release --package push-core --package push-php-ext --package push-bench
+	exec "$$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release/push-bench" reliability
 
 deps-run:
 	@scripts/deps.sh install run

@@ -16,6 +16,7 @@ mod php;
 mod pool;
 mod presence;
 mod procfs;
+mod reliability;
 mod request;
 mod response;
 mod scenario;
@@ -31,7 +32,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const USAGE: &str = "usage: push-bench compare|c|store [--repetitions N (3)]
-       push-bench presence
+       push-bench presence|reliability
        push-bench idle|idle-streaming|idle-eventsource|idle-websocket|fanout|publish
                   --subscribe ADDRESS --publish ADDRESS --pid PID
 
@@ -39,6 +40,7 @@ compare   starts nchan and push-hub in turn, one at a time, and prints the table
           libphp_push.so are taken from the directory of push-bench itself (cargo build --release --workspace)
 c         publishing from C beside hiredis and redis-server; libpush.a is taken from the same directory
 presence  joins, leaves, questions and memory of 100,000 members, with the hub in this process
+reliability  troubles a site under load, and counts what is lost, doubled, reordered and refused
 store     publishing, recovery and memory with store_path and without
 others    load a server that is already running with GET /lp/<channel>, /stream/, /ev/ or /ws/ and POST /pub?id=<channel>,
           and print one JSON line";
@@ -73,6 +75,7 @@ fn run(mut arguments: impl Iterator<Item = String>) -> Result<ExitCode> {
         "compare" => return compare::compare(repetitions),
         "c" => return c::compare(repetitions),
         "presence" => return presence::run(),
+        "reliability" => return reliability::run(),
         "store" => return store::compare(repetitions),
         _ => {}
     }

@@ -267,7 +267,7 @@ fn socket(directory: &Path) -> PathBuf {
 }
 
 /// `program`, told to end when this process dies without having stopped it.
-fn dying_with_us(program: impl AsRef<std::ffi::OsStr>) -> Command {
+pub(crate) fn dying_with_us(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "TERM", "--"]).arg(program);
     command
@@ -301,6 +301,6 @@ fn private_directory() -> Result<PathBuf> {
     Err("no name is left for a directory".into())
 }
 
-fn free_address() -> Result<SocketAddr> {
+pub(crate) fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
