@@ -35,6 +35,7 @@ use crate::error::{Error, Limit};
 use crate::fanout::{Dismissal, Mailbox};
 use crate::ingress::rings::Origin;
 use crate::journal::{self, Region, Word};
+use crate::lease::build;
 use crate::log::{Address, Log, Record};
 use crate::message::{Kind, Message, NewMessage, Position, Published};
 use crate::metrics::Counters;
@@ -416,7 +417,7 @@ impl Sequencer {
     pub fn status(&self) -> Status {
         let state = self.enter();
         Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: build().to_owned(),
             pid: std::process::id(),
             socket: self.socket.clone(),
             uptime: self.started.elapsed().as_secs(),

@@ -18,6 +18,7 @@ use push_core::error::Error;
 use push_core::keeper::{self, How, Started};
 
 use crate::ini::Mode;
+use crate::zend::Severity;
 use crate::{GLOBALS, ini, zend};
 
 /// What is known since the start.
@@ -51,15 +52,19 @@ pub(crate) fn start() {
             }
             Err(error) => kept_without(error),
         };
-        match &started {
-            Ok(Started { how: How::Kept { difference, why }, .. }) => zend::warn_at_start(&format!(
-                "push: the running hub goes on with its configuration, which differs: {difference}; {why}"
+        let said = match &started {
+            Ok(Started { how: How::Kept { difference, why }, .. }) => Some((
+                format!("the running hub goes on with its configuration, which differs: {difference}; {why}"),
+                Severity::Warning,
             )),
             Ok(Started { how: How::TookOver { difference }, .. }) => {
-                zend::log_at_start(&format!("push: a new hub has taken the place of the one before: {difference}"));
+                Some((format!("a new hub has taken the place of the one before: {difference}"), Severity::Notice))
             }
-            Ok(Started { how: How::Adopted | How::Spawned, .. }) => {}
-            Err(error) => zend::warn_at_start(&format!("push: no hub was started: {error}")),
+            Ok(Started { how: How::Adopted | How::Spawned, .. }) => None,
+            Err(error) => Some((format!("no hub was started: {error}"), Severity::Warning)),
+        };
+        if let Some((text, severity)) = said {
+            zend::log_at_start(&format!("push: {text}"), severity);
         }
         Start { config, started: Some(started) }
     });

@@ -693,13 +693,21 @@ pub(crate) fn warn_at_start(text: &str) {
     unsafe { zend_error(ffi::E_CORE_WARNING.cast_signed(), c"%s".as_ptr(), text.as_ptr()) };
 }
 
-/// A line in PHP's log, of something that is as it should be.
-pub(crate) fn log_at_start(text: &str) {
-    /// That of syslog(3).
-    const NOTICE: c_int = 5;
-    let text = terminated(text);
+/// How much a line in PHP's log matters, as in syslog(3).
+#[derive(Clone, Copy)]
+pub(crate) enum Severity {
+    Warning = 4,
+    Notice = 5,
+}
+
+/// A line in PHP's log, of the start of a server. Without a php.ini PHP would show a warning, to nobody, and not log it.
+pub(crate) fn log_at_start(text: &str, severity: Severity) {
+    let text = match severity {
+        Severity::Warning => terminated(&format!("PHP Warning:  {text}")),
+        Severity::Notice => terminated(text),
+    };
     // SAFETY: PHP copies the terminated text.
-    unsafe { php_log_err_with_severity(text.as_ptr().cast(), NOTICE) };
+    unsafe { php_log_err_with_severity(text.as_ptr().cast(), severity as c_int) };
 }
 
 /// The section of `phpinfo()`: a table of these rows, then the INI entries.

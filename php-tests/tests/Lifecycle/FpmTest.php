@@ -261,6 +261,13 @@ final class FpmTest extends TestCase
         $fpm->stop();
     }
 
+    public function testTheReasonIsLoggedWhereThereIsNoPhpIni(): void
+    {
+        // What PHP has without one: it would show the error, to nobody.
+        $ini = ['push.hub' => '/nonexistent/push-hub', 'display_errors' => '1', 'log_errors' => '0'];
+        $this->assertServesWithoutHub($ini, ['/nonexistent/push-hub']);
+    }
+
     public function testAMissingUserIsNamedWithItsCure(): void
     {
         if (!Machine::root()) {
