@@ -11,6 +11,9 @@ use crate::fanout::Key;
 /// A tenth of a second since the thread started.
 pub(crate) type Tick = u32;
 
+/// The longest part of a tick.
+const ALMOST: Duration = Duration::from_nanos(99_999_999);
+
 /// No deadline.
 pub(crate) const NEVER: Tick = Tick::MAX;
 
@@ -32,7 +35,8 @@ impl Deadlines {
 
     /// The first tick that lies at least `time` after `now`.
     pub(crate) fn after(now: Tick, time: Option<Duration>) -> Tick {
-        time.map_or(NEVER, |time| now.saturating_add(ticks(time)).saturating_add(1))
+        // Both may be up to a tick more than their number says.
+        time.map_or(NEVER, |time| now.saturating_add(ticks(time.saturating_add(ALMOST))).saturating_add(1))
     }
 
     pub(crate) fn enter(&mut self, key: Key, tick: Tick) {
@@ -53,4 +57,19 @@ impl Deadlines {
 
 fn ticks(time: Duration) -> Tick {
     Tick::try_from(time.as_millis() / 100).unwrap_or(NEVER - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_never_early() {
+        for (milliseconds, tick) in [(0, 11), (1, 12), (99, 12), (100, 12), (101, 13), (299, 14), (300, 14)] {
+            // It may be almost the next tick.
+            assert_eq!(Deadlines::after(10, Some(Duration::from_millis(milliseconds))), tick);
+            assert!(u64::from(tick) * 100 >= 1_099 + milliseconds);
+        }
+        assert_eq!(Deadlines::after(10, None), NEVER);
+    }
 }
