@@ -147,13 +147,13 @@ fn held(url: &Url<'_>, location: &Location, channel: &str, config: &Config) -> R
         Ok(()) if begun.elapsed() + Duration::from_secs(1) < hold => Err(problem(format!(
             "{}: a long-poll ends after {} s instead of {} s: something before the hub answers in its place",
             url.whole,
-            begun.elapsed().as_secs(),
+            seconds(begun.elapsed()),
             hold.as_secs()
         ))),
         Ok(()) => Ok(ok(format!("{}: a long-poll without a message is held for {} s", url.whole, hold.as_secs()))),
         Err(Finding { text, .. }) => Err(problem(format!(
             "{text}, after {} s, and longpolling_connection_ttl is {} s: proxy_read_timeout and its like must be longer",
-            begun.elapsed().as_secs(),
+            seconds(begun.elapsed()),
             hold.as_secs()
         ))),
     }
@@ -171,7 +171,7 @@ fn pinged(mut stream: Exchange<'_>, location: &Location) -> Result<Finding, Find
         Heard::End => Err(problem(format!(
             "{url}: a silent stream is cut after {} s, before its ping: proxy_read_timeout must be above \
              ping_message_interval = {} s",
-            begun.elapsed().as_secs(),
+            seconds(begun.elapsed()),
             interval.as_secs()
         ))),
         Heard::Silence => Err(problem(format!(
@@ -287,4 +287,9 @@ impl<'a> Exchange<'a> {
         };
         problem(format!("{}: the answer is {}{cure}", self.url.whole, self.first_line()))
     }
+}
+
+/// To the nearest second, as time-outs are set.
+fn seconds(time: Duration) -> u64 {
+    (time + Duration::from_millis(500)).as_secs()
 }
