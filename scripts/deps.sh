@@ -57,6 +57,7 @@ look() {
             have pkg-config || missing+=("pkg-config: the manual of the C library is tried")
             [ -e /usr/include/fcgiapp.h ] || missing+=("libfcgi-dev: an example of the C library")
             have spawn-fcgi || missing+=("spawn-fcgi: starts that example")
+            have ip || missing+=("iproute2: a network that a test cuts")
             have valgrind || missing+=("valgrind: looks for leaks of the C library")
             ;;
         *) fail "usage: deps.sh ask|install run|test" ;;

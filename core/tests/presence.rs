@@ -496,8 +496,16 @@ fn vanish() {
     room.wait_for(&["ada", "bob", "cyn"]);
     loopback("down");
     // 1 s for the ping, 20 s for its time-out, 1 s of grace and 1 s more: the bound of the manual, and a moment for a machine
-    // that has more to do. The poll is held for longer.
-    std::thread::sleep(Duration::from_millis(23_500));
+    // that has more to do. The poll is held for longer. The question goes by the unix socket.
+    let end = Instant::now() + Duration::from_millis(23_500);
+    loop {
+        let members = room.client.presence_members(Some("a"), "", 10).unwrap();
+        if members.iter().map(|member| member.user.as_str()).eq(["cyn"]) {
+            break;
+        }
+        assert!(Instant::now() < end, "{members:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
     loopback("up");
     assert_eq!(room.users(), ["cyn"]);
     drop((stream, socket, poll));

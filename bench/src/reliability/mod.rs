@@ -9,6 +9,7 @@ mod site;
 mod subscriber;
 mod tally;
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
@@ -58,8 +59,10 @@ struct Publishers {
 struct Said {
     exceptions: u64,
     longest: Duration,
-    /// Requests that ended without an answer: their worker was killed.
-    cut: u64,
+    /// Requests that ended without an answer, as those do whose worker is killed.
+    cut: usize,
+    /// What was said of the last of them.
+    why: String,
 }
 
 #[derive(Deserialize)]
@@ -74,9 +77,9 @@ pub(crate) fn run() -> Result<ExitCode> {
     let binaries = program.parent().ok_or("this program has no directory")?;
     let php_fpm = std::env::var("PHP_FPM").unwrap_or_else(|_| "php-fpm8.2".to_owned());
     println!(
-        "| trouble | times | returned calls | exceptions | lost | doubled | reordered | refused | longest call | longest way |"
+        "| trouble | times | returned calls | rate | exceptions | lost | doubled | reordered | refused | longest call | longest way |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
     let mut faults = Faults::default();
     for (mode, troubles) in [
         (Mode::Fpm, &[kill_workers as Trouble, kill_hubs, kill_keepers, reload, hand_over][..]),
@@ -96,8 +99,21 @@ pub(crate) fn run() -> Result<ExitCode> {
     Ok(if faults.none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Troubles the site, and says what it did and how often.
-type Trouble = fn(&mut Site, &Publishers) -> Result<(&'static str, usize)>;
+/// Troubles the site, and says what it did.
+type Trouble = fn(&mut Site, &Publishers) -> Result<Done>;
+
+struct Done {
+    what: &'static str,
+    times: usize,
+    /// Of these, publishers that were killed.
+    killed: usize,
+}
+
+impl Done {
+    fn new(what: &'static str, times: usize) -> Self {
+        Self { what, times, killed: 0 }
+    }
+}
 
 fn under_load(site: &mut Site, trouble: Trouble) -> Result<Faults> {
     let publishers = Publishers {
@@ -111,18 +127,20 @@ fn under_load(site: &mut Site, trouble: Trouble) -> Result<Faults> {
     let hub = site.listen;
     std::thread::scope(|scope| {
         for (number, received) in received.iter().enumerate() {
-            let transport = Transport::ALL[number / CHANNELS % Transport::ALL.len()];
-            let subscriber = Subscriber { transport, hub, channel: channel(number), received, stop: &leave };
+            let subscriber =
+                Subscriber { transport: transport(number), hub, channel: channel(number), received, stop: &leave };
             std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, move || subscriber.run())?;
         }
         let drivers: Vec<_> = (0..PUBLISHERS).map(|driver| publish(scope, &publishers, site, driver)).collect();
+        let begin = Instant::now();
         let troubled = trouble(site, &publishers);
+        let time = begin.elapsed();
         publishers.stop.store(true, Ordering::Relaxed);
         drivers.into_iter().for_each(|driver| driver.join().expect("a driver does not panic"));
         let result = troubled.and_then(|done| {
             let returned = returned(&site.notes())?;
             await_all(&received, &returned);
-            report(done, &publishers, &received, &returned)
+            report(&done, time, &publishers, &received, &returned)
         });
         leave.store(true, Ordering::Relaxed);
         result
@@ -131,6 +149,10 @@ fn under_load(site: &mut Site, trouble: Trouble) -> Result<Faults> {
 
 fn channel(number: usize) -> String {
     format!("room-{}", number % CHANNELS)
+}
+
+fn transport(number: usize) -> Transport {
+    Transport::ALL[number / CHANNELS % Transport::ALL.len()]
 }
 
 /// Keeps one publisher running until told to stop.
@@ -162,9 +184,7 @@ fn publish<'scope>(
                 }
                 Err(error) => {
                     said.cut += 1;
-                    if std::env::var_os("PUSH_BENCH_TELL").is_some() {
-                        eprintln!("publisher {run}: {error}");
-                    }
+                    said.why = error.to_string();
                 }
             }
         }
@@ -211,7 +231,8 @@ fn expected(returned: &HashMap<u32, u32>, subscriber: usize) -> HashMap<u32, u32
 }
 
 fn report(
-    (trouble, times): (&str, usize),
+    done: &Done,
+    time: Duration,
     publishers: &Publishers,
     received: &[Mutex<Received>],
     returned: &HashMap<u32, u32>,
@@ -224,8 +245,8 @@ fn report(
         let missing = received.missing(&expected(returned, number));
         faults.lost += missing;
         if missing > 0 {
-            let transport = Transport::ALL[number / CHANNELS % Transport::ALL.len()];
-            faults.note(|| format!("{missing} messages did not come to {} by {transport:?}", channel(number)));
+            faults
+                .note(|| format!("{missing} messages did not come to {} by {:?}", channel(number), transport(number)));
         }
         slowest = slowest.max(received.slowest);
         messages += received.messages;
@@ -236,7 +257,10 @@ fn report(
     let said = publishers.said.lock().expect("nobody panics with it");
     let calls: u64 = returned.values().copied().map(u64::from).sum();
     println!(
-        "| {trouble} | {times} | {calls} | {} | {} | {} | {} | {} | {} ms | {} ms |",
+        "| {} | {} | {calls} | {:.0}/s | {} | {} | {} | {} | {} | {} ms | {} ms |",
+        done.what,
+        done.times,
+        calls as f64 / time.as_secs_f64(),
         said.exceptions,
         faults.lost,
         faults.doubled,
@@ -245,33 +269,36 @@ fn report(
         said.longest.as_millis(),
         slowest.as_millis(),
     );
+    if said.cut > done.killed {
+        return Err(format!("{} requests were cut off, {} by us: {}", said.cut, done.killed, said.why).into());
+    }
     if faults.gaps + faults.nonsense > 0 {
         eprintln!("push-bench: {} gaps, {} answers that make no sense", faults.gaps, faults.nonsense);
     }
     Ok(faults)
 }
 
-fn kill_workers(site: &mut Site, publishers: &Publishers) -> Result<(&'static str, usize)> {
+fn kill_workers(site: &mut Site, publishers: &Publishers) -> Result<Done> {
     for number in 0..WORKER_KILLS {
         let driver = number % PUBLISHERS;
         let before = publishers.running[driver].load(Ordering::Relaxed);
         // The next one of this driver, somewhere in its burst.
         let calls = (number * 37 % 180) as u64;
         let notes = site.notes();
+        let run = Cell::new(before);
         let at_work = |_: &Site| {
-            let run = publishers.running[driver].load(Ordering::Relaxed);
-            let noted = fs::metadata(notes.join(run.to_string())).map_or(0, |note| note.len());
-            Ok(run != before && noted > calls)
+            run.set(publishers.running[driver].load(Ordering::Relaxed));
+            let noted = fs::metadata(notes.join(run.get().to_string())).map_or(0, |note| note.len());
+            Ok(run.get() != before && noted > calls)
         };
         site.wait("a publisher is at work", at_work)?;
-        let run = publishers.running[driver].load(Ordering::Relaxed);
-        let pid = fs::read_to_string(notes.join(format!("{run}.pid")))?.parse()?;
+        let pid = fs::read_to_string(notes.join(format!("{}.pid", run.get())))?.parse()?;
         kill(pid, Signal::KILL)?;
     }
-    Ok(("SIGKILL of a publisher", WORKER_KILLS))
+    Ok(Done { killed: WORKER_KILLS, ..Done::new("SIGKILL of a publisher", WORKER_KILLS) })
 }
 
-fn kill_hubs(site: &mut Site, _: &Publishers) -> Result<(&'static str, usize)> {
+fn kill_hubs(site: &mut Site, _: &Publishers) -> Result<Done> {
     for _ in 0..HUB_KILLS {
         go_on(site)?;
         let hub = site.hub().ok_or("no hub answers")?;
@@ -279,10 +306,10 @@ fn kill_hubs(site: &mut Site, _: &Publishers) -> Result<(&'static str, usize)> {
         site.wait("another hub answers", |site| Ok(site.hub().is_some_and(|found| found != hub)))?;
     }
     go_on(site)?;
-    Ok(("SIGKILL of the hub", HUB_KILLS))
+    Ok(Done::new("SIGKILL of the hub", HUB_KILLS))
 }
 
-fn kill_keepers(site: &mut Site, _: &Publishers) -> Result<(&'static str, usize)> {
+fn kill_keepers(site: &mut Site, _: &Publishers) -> Result<Done> {
     for _ in 0..KEEPER_KILLS {
         go_on(site)?;
         let keeper = site.keeper().ok_or("there is no keeper")?;
@@ -290,10 +317,10 @@ fn kill_keepers(site: &mut Site, _: &Publishers) -> Result<(&'static str, usize)
         site.wait("another keeper runs", |site| Ok(site.keeper().is_some_and(|found| found != keeper)))?;
     }
     go_on(site)?;
-    Ok(("SIGKILL of the keeper", KEEPER_KILLS))
+    Ok(Done::new("SIGKILL of the keeper", KEEPER_KILLS))
 }
 
-fn reload(site: &mut Site, _: &Publishers) -> Result<(&'static str, usize)> {
+fn reload(site: &mut Site, _: &Publishers) -> Result<Done> {
     let hub = site.hub();
     for _ in 0..RELOADS {
         go_on(site)?;
@@ -303,10 +330,10 @@ fn reload(site: &mut Site, _: &Publishers) -> Result<(&'static str, usize)> {
     if hub != site.hub() {
         return Err("a reload with the same settings made another hub".into());
     }
-    Ok(("reload of php-fpm", RELOADS))
+    Ok(Done::new("reload of php-fpm", RELOADS))
 }
 
-fn hand_over(site: &mut Site, _: &Publishers) -> Result<(&'static str, usize)> {
+fn hand_over(site: &mut Site, _: &Publishers) -> Result<Done> {
     for number in 1..=HANDOVERS {
         go_on(site)?;
         let hub = site.hub();
@@ -315,10 +342,10 @@ fn hand_over(site: &mut Site, _: &Publishers) -> Result<(&'static str, usize)> {
         site.wait("another hub answers", |site| Ok(site.hub().is_some_and(|found| Some(found) != hub)))?;
     }
     go_on(site)?;
-    Ok(("reload with other settings", HANDOVERS as usize))
+    Ok(Done::new("reload with other settings", HANDOVERS as usize))
 }
 
-fn kill_both(site: &mut Site, _: &Publishers) -> Result<(&'static str, usize)> {
+fn kill_both(site: &mut Site, _: &Publishers) -> Result<Done> {
     for _ in 0..BOTH_KILLS {
         go_on(site)?;
         let (keeper, hub) = (site.keeper().ok_or("there is no keeper")?, site.hub().ok_or("no hub answers")?);
@@ -330,5 +357,5 @@ fn kill_both(site: &mut Site, _: &Publishers) -> Result<(&'static str, usize)> {
         site.wait("another hub answers", |site| Ok(site.hub().is_some_and(|found| found != hub)))?;
     }
     go_on(site)?;
-    Ok(("SIGKILL of keeper and hub, with `store_path`", BOTH_KILLS))
+    Ok(Done::new("SIGKILL of keeper and hub, with `store_path`", BOTH_KILLS))
 }
