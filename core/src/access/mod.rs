@@ -102,13 +102,13 @@ impl Access {
     }
 
     /// Tells the operator, and the developer with the answer, why a request is not let in.
-    fn refuse(&self, status: u16, why: &str, now: u64) -> Reply {
+    fn refuse(&self, request: &Request<'_>, status: u16, why: &str, now: u64) -> Reply {
         let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
         let last = self.logged.load(Ordering::Relaxed);
         if now.saturating_sub(last) >= LOG_EVERY
             && self.logged.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
         {
-            tracing::info!(refused, status, "a request was not let in: {why}");
+            tracing::info!(refused, status, client = %request.client(), "a request was not let in: {why}");
         }
         let reply = Reply::refusal(status, why).body("text/plain", format!("{why}\n").into_bytes());
         match status {
@@ -132,7 +132,7 @@ pub(crate) fn may_subscribe(
     channels: &mut [Wanted],
 ) -> Result<Option<Rc<Grant>>, Reply> {
     let (access, now) = (engine.access(), now());
-    let refuse = |status, why: &str| access.refuse(status, why, now);
+    let refuse = |status, why: &str| access.refuse(request, status, why, now);
     let demanded = location.authorized_channels_only == Authorization::Token;
     let Some(token) = presented(engine, location, request, now)? else {
         return match demanded {
@@ -171,9 +171,12 @@ pub(crate) fn may_publish(
     changes: bool,
 ) -> Result<(), Reply> {
     match may_subscribe(engine, location, request, channels)? {
-        Some(grant) if changes && !grant.publish => {
-            Err(engine.access().refuse(403, "The token does not let its holder publish to this channel.", now()))
-        }
+        Some(grant) if changes && !grant.publish => Err(engine.access().refuse(
+            request,
+            403,
+            "The token does not let its holder publish to this channel.",
+            now(),
+        )),
         _ => Ok(()),
     }
 }
@@ -184,10 +187,11 @@ fn presented(engine: &Sequencer, location: &Location, request: &Request<'_>, now
     let token = match credential(location, request) {
         Credential::None => return Ok(None),
         Credential::Ambiguous => {
-            return Err(access.refuse(401, "The token was refused: the request has several.", now));
+            return Err(access.refuse(request, 401, "The token was refused: the request has several.", now));
         }
         Credential::Foreign => {
             return Err(access.refuse(
+                request,
                 403,
                 "A token in a cookie is taken from pages of this host and of allowed_origins only: Origin is another, or missing.",
                 now,
@@ -196,5 +200,5 @@ fn presented(engine: &Sequencer, location: &Location, request: &Request<'_>, now
         Credential::Token(token) => token,
     };
     let verified = access.verify(&token, location.namespace.as_str(), engine.revoked().latest(now));
-    verified.map(Some).map_err(|why| access.refuse(401, &format!("The token was refused: {why}."), now))
+    verified.map(Some).map_err(|why| access.refuse(request, 401, &format!("The token was refused: {why}."), now))
 }

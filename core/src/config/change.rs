@@ -34,6 +34,7 @@ const AT_RUN_TIME: &[&str] = &[
     "send_timeout",
     "timeout",
     "timeout_with_body",
+    "trusted_proxies",
     "watchdog",
 ];
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use regex_lite::Regex;
 
 use super::template::Template;
-use super::{Access, Address, Authorization, Log, LogLevel, Origins, Padding, Preset, Variable};
+use super::{Access, Address, Authorization, Log, LogLevel, Origins, Padding, Preset, Proxy, Variable};
 use crate::channel::{ChannelName, MAX_NAME, MAX_NAMESPACE, Namespace};
 
 /// One way to write values.
@@ -628,6 +628,34 @@ impl FromStr for Address {
             Some(path) => SocketPath.read(path).map(Self::Unix).ok_or(()),
             None => text.parse::<SocketAddr>().map(Self::Tcp).map_err(|_| ()),
         }
+    }
+}
+
+/// Proxies that are believed, separated by commas or blanks; several in TOML are an array.
+pub(super) struct Proxies;
+
+impl Kind for Proxies {
+    type Value = Vec<Proxy>;
+
+    fn read(&self, text: &str) -> Option<Vec<Proxy>> {
+        if text == "none" {
+            return Some(Vec::new());
+        }
+        let proxies = text.split(|c: char| c == ',' || c.is_ascii_whitespace()).filter(|proxy| !proxy.is_empty());
+        proxies.map(|proxy| proxy.parse().ok()).collect()
+    }
+
+    fn write(&self, value: &Vec<Proxy>) -> String {
+        if value.is_empty() {
+            return "none".to_owned();
+        }
+        value.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+
+    fn allowed(&self) -> String {
+        "addresses and networks such as 127.0.0.1, 10.0.0.0/8 or 2001:db8::/32, with zeros behind their bits, and unix: for \
+         who comes by a unix listener, separated by commas, or none"
+            .to_owned()
     }
 }
 

@@ -9,6 +9,7 @@ mod change;
 mod kind;
 mod location;
 mod preset;
+mod proxies;
 mod template;
 mod toml;
 
@@ -22,6 +23,7 @@ pub use change::Change;
 use kind::Kind;
 pub use location::{Handler, Mode};
 use location::{Place, default_places};
+pub use proxies::{Network, Proxy};
 use regex_lite::Regex;
 
 use crate::channel::Namespace;
@@ -361,6 +363,9 @@ declare! {
         /// Addresses of the listeners for publisher locations. A unix socket, because file permissions then say who may
         /// publish; on TCP only loopback is allowed.
         admin_listen: Vec<Address> = kind::Addresses, "none", shown "unix:admin.sock beside `socket`";
+        /// Proxies whose X-Forwarded-For says from where a request comes: the right-most address there that is not one of
+        /// theirs is the client's. Whoever else sends that header is not believed.
+        trusted_proxies: Vec<Proxy> = kind::Proxies, "none";
         /// Where PHP, cron jobs and C programs attach.
         socket: PathBuf = kind::SocketPath, default_socket(), shown "/run/push/hub.sock; for users other than root $XDG_RUNTIME_DIR/push/hub.sock";
         /// Permissions of `socket` and of all unix listeners.

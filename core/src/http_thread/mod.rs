@@ -39,6 +39,7 @@ use crate::message::Position;
 use crate::metrics::Counters;
 use crate::readiness::watch;
 use crate::sequencer::{Deletion, Event, Moment, Seats, Sequencer};
+use crate::transport::client_address::Sender;
 use crate::transport::connection::{Connection, Connections, Progress, State, Waiting};
 use crate::transport::deadlines::{Deadlines, NEVER, Tick};
 use crate::transport::intake::{Intake, What, read_request};
@@ -312,7 +313,7 @@ impl HttpThread {
             match intake.what {
                 What::Request(request) => {
                     let framing = self.frame(request.framing());
-                    let outcome = request.with(|request| self.outcome(public, request));
+                    let outcome = request.with(|request| self.outcome(key, public, request));
                     self.settle(key, framing, outcome);
                 }
                 What::Refused(status, reason) => {
@@ -376,7 +377,7 @@ impl HttpThread {
     fn serve_first(&mut self, key: Key, public: bool, bytes: &[u8]) {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let (framing, outcome, len) = match parse(bytes, &mut headers) {
-            Parsed::Plain(request, len) => (self.frame(request.framing), self.outcome(public, &request), len),
+            Parsed::Plain(request, len) => (self.frame(request.framing), self.outcome(key, public, &request), len),
             Parsed::Other => {
                 return self.read_slowly(key, public, bytes.to_vec());
             }
@@ -389,11 +390,13 @@ impl HttpThread {
         self.settle(key, framing, outcome);
     }
 
-    fn outcome(&self, public: bool, request: &Request<'_>) -> Outcome {
+    fn outcome(&self, key: Key, public: bool, request: &Request<'_>) -> Outcome {
         if request.body.len() as u64 > self.config.max_message_size {
             return Outcome::Reply(Reply::refusal(413, "The body is larger than max_message_size allows."));
         }
-        serve(&self.engine, &self.config, self.id, public, request)
+        let sender =
+            self.connections.socket(key).map(|socket| Sender { socket, trusted: &self.config.trusted_proxies });
+        serve(&self.engine, &self.config, self.id, public, &Request { sender, ..*request })
     }
 
     fn frame(&self, framing: Framing) -> Framing {

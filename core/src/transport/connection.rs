@@ -4,7 +4,7 @@
 //! hang in one epoll set, edge-triggered and registered once, so that parking and answering change nothing in the kernel.
 //! While a subscriber waits nothing is read: bytes it sends meanwhile stay in the kernel.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -147,6 +147,11 @@ impl Connections {
 
     pub(crate) fn get(&mut self, key: Key) -> Option<&mut Connection> {
         self.slab.get_mut(key as usize)
+    }
+
+    /// The socket of the connection, to ask the system about it.
+    pub(crate) fn socket(&self, key: Key) -> Option<BorrowedFd<'_>> {
+        self.slab.get(key as usize).map(|connection| connection.socket.as_fd())
     }
 
     pub(crate) fn len(&self) -> usize {

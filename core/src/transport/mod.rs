@@ -1,5 +1,6 @@
 //! A message goes out: from a request to its location, and from there to an answer or a place among those who wait.
 
+pub(crate) mod client_address;
 pub(crate) mod connection;
 pub(crate) mod cors;
 pub(crate) mod deadlines;

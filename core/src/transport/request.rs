@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use httparse::Header;
 use percent_encoding::percent_decode;
 
+use super::client_address::Sender;
 use super::reply::Framing;
 
 /// The largest request head that is served, in bytes.
@@ -25,6 +26,8 @@ pub(crate) struct Request<'a> {
     pub(crate) headers: &'a [Header<'a>],
     pub(crate) body: &'a [u8],
     pub(crate) framing: Framing,
+    /// Who sent it, where that is known.
+    pub(crate) sender: Option<Sender<'a>>,
 }
 
 impl<'a> Request<'a> {
@@ -37,7 +40,7 @@ impl<'a> Request<'a> {
     ) -> Self {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let framing = Framing { http10, keep_alive: keeps_alive(http10, headers), head: method == "HEAD" };
-        Self { method, path, query, headers, body, framing }
+        Self { method, path, query, headers, body, framing, sender: None }
     }
 
     /// The value of the first header of this name, without surrounding blanks.
