@@ -108,6 +108,34 @@ for (const transport of TRANSPORTS) {
     assert.deepEqual(errors.all.map(({ status, message }) => [status, message]), [[401, 'The token was refused: it was not signed with a secret of this hub.']]);
   });
 
+  test(`${transport}: whom PHP disconnects is told why, comes back, or stays away as it likes`, async () => {
+    const id = name();
+    const holder = () => client({ transports: [transport], token: (channels) => hub.token({ sub: '7', channels }) });
+    const [back, away] = [holder(), holder()];
+    const heard = [back, away].map((client) => new Heard(client.channel(id), 'message', data));
+    const told = [back, away].map((client) => new Heard(client, 'disconnect'));
+    const errors = [back, away].map((client) => new Heard(client, 'error'));
+    away.on('disconnect', () => away.close());
+    for (const client of [back, away]) await opened(client);
+    await hub.publish(id, 'before');
+    for (const of of heard) await of.atLeast(1);
+    await until(async () => await hub.subscribers(id) === 2, 'both wait');
+
+    assert.equal(await hub.php(`push_disconnect(user: 7, reason: 'somebody "else"')`), 2);
+    for (const of of told) assert.deepEqual(await of.atLeast(1), [{ reason: 'somebody "else"' }]);
+    await hub.publish(id, 'after');
+    assert.deepEqual(await heard[0].atLeast(2), ['before', 'after']);
+    // Without a word from here: a revoked token is one of before.
+    await until(async () => await hub.subscribers(id) === 1, 'the one that came back');
+    assert.equal(await hub.php(`push_disconnect(channel: '${id}', revoke: true)`), 1);
+    assert.deepEqual((await told[0].atLeast(2))[1], { reason: '' });
+    await hub.publish(id, 'last');
+    assert.deepEqual(await heard[0].atLeast(3), ['before', 'after', 'last']);
+
+    assert.deepEqual([away.state, told[1].all.length, heard[1].all], ['closed', 1, ['before']]);
+    assert.deepEqual(errors.map(({ all }) => all), [[], []]);
+  });
+
   test(`${transport}: people come and go`, async () => {
     const id = name();
     const ann = await member('ann', id, { transport, info: { nick: 'Ann' } });

@@ -1,12 +1,13 @@
-// A push-hub of its own, on free addresses in a private directory. PUSH_HUB names the program.
+// A push-hub of its own, on free addresses in a private directory. PUSH_HUB names the program, PUSH_EXTENSION what PHP loads.
 
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { createHmac } from 'node:crypto';
 import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 
 import { until } from './until.js';
 
@@ -76,11 +77,20 @@ export class Hub {
     return status === 200 ? Number(JSON.parse(text).subscribers) : 0;
   }
 
+  /** What the expression is in PHP. */
+  async php(expression) {
+    const settings = [`extension=${process.env.PUSH_EXTENSION}`, `push.socket=${this.directory}/run/hub.sock`];
+    const options = settings.flatMap((setting) => ['-d', setting]);
+    const program = process.env.PHP || 'php';
+    const { stdout } = await promisify(execFile)(program, ['-n', ...options, '-r', `echo json_encode(${expression});`]);
+    return JSON.parse(stdout);
+  }
+
   /** What push_token() makes. */
   async token(claims) {
     const [secret] = (await readFile(join(this.directory, 'run/secret'), 'utf8')).split('\n');
-    const iat = Math.floor(Date.now() / 1000);
-    const parts = [{ alg: 'HS256', typ: 'JWT' }, { iat, exp: iat + 60, ...claims }];
+    const iat = Date.now() / 1000;
+    const parts = [{ alg: 'HS256', typ: 'JWT' }, { iat, exp: Math.floor(iat) + 60, ...claims }];
     const text = parts.map((part) => Buffer.from(JSON.stringify(part)).toString('base64url')).join('.');
     return `${text}.${createHmac('sha256', secret).update(text).digest('base64url')}`;
   }

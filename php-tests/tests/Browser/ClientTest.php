@@ -236,9 +236,10 @@ final class ClientTest extends TestCase
         self::assertSame([], $this->told('error'));
     }
 
-    public function testWhoIsDisconnectedIsToldWhy(): void
+    /** @dataProvider transports */
+    public function testWhoIsDisconnectedIsToldWhy(string $transport): void
     {
-        $channel = $this->open([], token: 'ann');
+        $channel = $this->open(['transports' => [$transport]], token: 'ann');
         self::assertSame(1, self::$hub->php("return push_disconnect(user: 'ann', reason: 'somebody else', revoke: true);"));
         $this->browser->until('told.some(([type]) => type === "disconnect")', 'the reason');
         self::assertSame([['reason' => 'somebody else']], $this->told('disconnect'));
