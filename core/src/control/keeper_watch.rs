@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Signal;
@@ -130,7 +130,7 @@ impl KeeperWatch {
     fn look_after_keeper(&mut self, control: &Control) {
         if self.keeper.as_ref().is_ok_and(Watched::ended) {
             let Ok(keeper) = std::mem::replace(&mut self.keeper, Err(Instant::now())) else { return };
-            let (pid, wait) = (keeper.pid, self.backoff.next(keeper.since.elapsed()));
+            let (pid, wait) = (keeper.pid, self.backoff.next(Duration::ZERO, keeper.since.elapsed()));
             self.keeper = Err(Instant::now() + wait);
             tracing::error!("the keeper (pid {pid}) ended: {}; the next in {wait:?}", keeper.how());
         }
@@ -141,7 +141,7 @@ impl KeeperWatch {
                     self.talks = true;
                 }
                 Err(error) => {
-                    let wait = self.backoff.next(Default::default());
+                    let wait = self.backoff.next(Duration::ZERO, Duration::ZERO);
                     tracing::error!("no keeper can be started: {error}; the next try in {wait:?}");
                     self.keeper = Err(Instant::now() + wait);
                 }

@@ -144,7 +144,7 @@ impl Keeper {
             "it runs as a service of its own: restart that"
         } else if self.successor.is_some() {
             "another process is asking for it"
-        } else if self.hub.as_ref().is_none_or(|hub| !hub.serves) {
+        } else if self.hub.as_ref().is_none_or(|hub| hub.serves.is_none()) {
             "it is being replaced"
         // The asking master has asked for its lease before, so that one is its own. Those of its workers before a reload are
         // gone: php-fpm starts itself anew after the last of them has ended.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use super::HUB;
 use super::estate::Estate;
@@ -12,8 +13,8 @@ use crate::lease::{receive, send};
 /// A running hub, or one that ended and was not yet waited for.
 pub(super) struct HubProcess {
     pub(super) process: Watched,
-    /// It said that it serves.
-    pub(super) serves: bool,
+    /// When it said that it serves.
+    pub(super) serves: Option<Instant>,
     /// It hangs, and was sent a first signal.
     pub(super) given_up: bool,
     /// Whether the line is open: once closed, it would wake a poll for ever.
@@ -26,12 +27,18 @@ impl HubProcess {
     /// Starts a hub that gets all there is, and a line to this process.
     pub(super) fn start(estate: &Estate) -> io::Result<Self> {
         let (process, line) = estate.start(HUB, &[])?;
-        Ok(Self { process, serves: false, given_up: false, talks: true, line })
+        Ok(Self { process, serves: None, given_up: false, talks: true, line })
     }
 
     /// The hub that started this keeper.
     pub(super) fn adopt(process: Watched, line: OwnedFd) -> Self {
-        Self { process, serves: true, given_up: false, talks: true, line }
+        Self { process, serves: Some(Instant::now()), given_up: false, talks: true, line }
+    }
+
+    /// How long its start took, and for how long it has served since then.
+    pub(super) fn times(&self) -> (Duration, Duration) {
+        let served = self.serves.map_or(Duration::ZERO, |since| since.elapsed());
+        (self.process.since.elapsed().saturating_sub(served), served)
     }
 
     /// The next report, if there is one.

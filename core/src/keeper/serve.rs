@@ -126,7 +126,7 @@ impl Keeper {
             let _ = poll(&mut fds, Some(&timespec(left)));
             match hub.report() {
                 Some((Report::Ready, _)) => {
-                    hub.serves = true;
+                    hub.serves = Some(Instant::now());
                     self.hub = Some(hub);
                     return Ok(());
                 }
@@ -281,7 +281,7 @@ impl Keeper {
             && let Some((report, with)) = hub.report()
         {
             if matches!(report, Report::Ready) {
-                hub.serves = true;
+                hub.serves = Some(Instant::now());
                 let Watched { pid, since, .. } = &hub.process;
                 tracing::info!("a new hub serves after {:?} (pid {pid})", since.elapsed());
             }
@@ -326,8 +326,10 @@ impl Keeper {
             // Its last ones.
             self.take_reports();
         }
-        if let Some(HubProcess { process, .. }) = self.hub.take_if(|hub| hub.process.ended()) {
-            let (pid, wait) = (process.pid, self.backoff.next(process.since.elapsed()));
+        if let Some(hub) = self.hub.take_if(|hub| hub.process.ended()) {
+            let (start, served) = hub.times();
+            let HubProcess { process, .. } = hub;
+            let (pid, wait) = (process.pid, self.backoff.next(start, served));
             self.respawn = Instant::now() + wait;
             let last = self.vitals.position();
             tracing::error!("the hub (pid {pid}) ended: {}; last position {last}; the next in {wait:?}", process.how());
@@ -339,7 +341,7 @@ impl Keeper {
             match self.start_hub() {
                 Ok(hub) => self.hub = Some(hub),
                 Err(error) => {
-                    let wait = self.backoff.next(Duration::ZERO);
+                    let wait = self.backoff.next(Duration::ZERO, Duration::ZERO);
                     tracing::error!("the hub cannot be started: {error}; the next try in {wait:?}");
                     self.respawn = Instant::now() + wait;
                 }
@@ -350,7 +352,7 @@ impl Keeper {
     /// Sees whether the hub hangs, and ends one that does.
     fn feel_pulse(&mut self) {
         // One that starts is busy with the journal, and tells nobody how far it is.
-        let serving = self.hub.as_mut().filter(|hub| hub.serves);
+        let serving = self.hub.as_mut().filter(|hub| hub.serves.is_some());
         let (Some(hub), Some(watchdog)) = (serving, self.config.watchdog) else {
             self.pulse = None;
             return;

@@ -95,8 +95,11 @@ impl AsFd for Watched {
     }
 }
 
-/// What lived this long died of something else than what was there before it.
-const SETTLED: Duration = Duration::from_secs(10);
+/// What did its work for this long died of something else than what was there before it. So one that dies again and again is
+/// replaced at once four times a second, at most.
+const SETTLED: Duration = Duration::from_millis(250);
+/// The same, in times of what its start took: so starts take a fifth of a processor, at most, also where a hub has much to read.
+const STARTS: u32 = 4;
 /// The first wait before one that died early is replaced; it doubles up to `LONGEST`.
 const SHORTEST: Duration = Duration::from_millis(10);
 /// Long enough not to fill logs and process tables, short enough for whoever repairs the cause.
@@ -107,9 +110,9 @@ const LONGEST: Duration = Duration::from_secs(2);
 pub(crate) struct Backoff(Duration);
 
 impl Backoff {
-    /// After one that lived so long. The first is replaced at once.
-    pub(crate) fn next(&mut self, lived: Duration) -> Duration {
-        if lived >= SETTLED {
+    /// After one that took so long to start, and then did its work for so long. The first is replaced at once.
+    pub(crate) fn next(&mut self, start: Duration, worked: Duration) -> Duration {
+        if worked >= SETTLED.max(start * STARTS) {
             self.0 = Duration::ZERO;
         }
         let wait = self.0;
@@ -125,9 +128,19 @@ mod tests {
     #[test]
     fn who_dies_early_is_replaced_later_each_time_up_to_a_limit() {
         let mut backoff = Backoff::default();
-        let waits: Vec<_> = (0..12).map(|_| backoff.next(Duration::from_secs(1)).as_millis()).collect();
+        let early = Duration::from_millis(200);
+        let waits: Vec<_> = (0..12).map(|_| backoff.next(Duration::ZERO, early).as_millis()).collect();
         assert_eq!(waits, [0, 10, 20, 40, 80, 160, 320, 640, 1280, 2000, 2000, 2000]);
-        assert_eq!(backoff.next(SETTLED), Duration::ZERO);
-        assert_eq!(backoff.next(Duration::ZERO), SHORTEST);
+        assert_eq!(backoff.next(Duration::ZERO, SETTLED), Duration::ZERO);
+        assert_eq!(backoff.next(Duration::ZERO, Duration::ZERO), SHORTEST);
+    }
+
+    #[test]
+    fn a_long_start_has_to_be_worth_it() {
+        let mut backoff = Backoff::default();
+        let start = Duration::from_secs(2);
+        let waits: Vec<_> = (0..3).map(|_| backoff.next(start, Duration::from_secs(7)).as_millis()).collect();
+        assert_eq!(waits, [0, 10, 20]);
+        assert_eq!(backoff.next(start, Duration::from_secs(8)), Duration::ZERO);
     }
 }
