@@ -56,6 +56,9 @@ pub enum Hello {
         /// As [`Hello::Subscribe`].
         subscribes: bool,
     },
+    /// A PHP master ends for good. If it takes this hub with it, as the first process of a container does, the hub answers who
+    /// waits; it closes the connection when that is done.
+    Ending,
 }
 
 /// The answer to [`Hello::Attach`] and its like. With it comes one descriptor, the bell, unless the client was refused.

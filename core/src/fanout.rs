@@ -33,13 +33,14 @@ struct Dismissals {
     ended: bool,
 }
 
-/// Which connections are to end, and what they are told. Each HTTP thread ends its own.
+/// Which subscriptions are to end, and what they are told. Each HTTP thread ends its own.
 pub(crate) struct Dismissal {
     /// Those of this user: by their token, or by a channel of the user's.
     pub(crate) user: Option<(Namespace, Box<str>, HashSet<ChannelId>)>,
     /// Of these, those that are subscribed to this channel.
     pub(crate) channel: Option<ChannelId>,
-    pub(crate) reason: Box<str>,
+    /// Why they are not wanted; without it they are told how far they are complete.
+    pub(crate) reason: Option<Box<str>>,
     /// Threads that have not ended theirs.
     left: AtomicUsize,
     count: AtomicU64,
@@ -55,11 +56,11 @@ impl Dismissal {
         threads: usize,
         user: Option<(Namespace, Box<str>, HashSet<ChannelId>)>,
         channel: Option<ChannelId>,
-        reason: &str,
+        reason: Option<&str>,
         done: Done,
     ) -> Self {
         let done = Mutex::new(Some(done));
-        Self { user, channel, reason: reason.into(), left: threads.into(), count: AtomicU64::new(0), done }
+        Self { user, channel, reason: reason.map(Into::into), left: threads.into(), count: AtomicU64::new(0), done }
     }
 
     /// Whether it is about a connection with these seats that was let in with `grant`.

@@ -429,6 +429,22 @@ pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<(i32, u32)>
     if done == 0 { Ok((credentials.pid, credentials.uid)) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Whether all processes here end with this one: it is the first of its pid namespace, whose end is everybody's, or what the first
+/// one of a container runs, which ends right after it. Other programs may come first in a container, and live on: then it seems so.
+#[cfg(feature = "hub")]
+pub(crate) fn takes_all_with_it(pid: i32) -> bool {
+    /// `PROC_PID_INIT_INO` of linux/proc_ns.h: the namespace of the machine itself, where process 1 has many children.
+    const OF_THE_MACHINE: u64 = 0xEFFF_FFFC;
+    let in_container =
+        || rustix::fs::stat("/proc/self/ns/pid").is_ok_and(|namespace| namespace.st_ino != OF_THE_MACHINE);
+    let parent = || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name may hold anything.
+        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+    };
+    pid == 1 || (parent() == Some(1) && in_container())
+}
+
 /// Gives pages that are free in the heap back to the system. The C library keeps them for itself else.
 #[cfg(feature = "hub")]
 pub(crate) fn trim_heap() {

@@ -234,6 +234,30 @@ fn a_stranger_cannot_keep_the_hub_running() {
     assert!(as_stranger(|| start_or_adopt(&config, Path::new(PROGRAM)).is_ok()));
 }
 
+#[test]
+fn only_one_whose_end_is_the_hubs_has_everybody_answered() {
+    let site = Site::new();
+    let _running = Foreground::start(&site, &site.config(&[("socket_mode", "0666")]));
+    let mut waits = support::Client::new(site.listen);
+    waits.get("/sub/a", "");
+    let seated = || client(&site.socket(), "").channel_info("a").unwrap().is_some_and(|info| info.subscribers == 1);
+    wait_until("the subscriber is seated", seated);
+    let socket = site.socket();
+    let say = || {
+        let connection = connect(&socket);
+        send(&connection, &Hello::Ending, &[]);
+        assert_eq!(receive(&connection), (Vec::new(), 0), "it is heard, and not answered");
+    };
+    // By root, or who runs this; and by somebody who could be the first process of a container.
+    say();
+    as_stranger(say);
+    if geteuid().is_root() {
+        as_another_stranger(say);
+    }
+    assert!(waits.is_silent());
+    assert!(seated());
+}
+
 /// The hub of a site runs as `nobody`, who is no stranger to it.
 fn as_another_stranger<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let switched = || {
@@ -350,6 +374,7 @@ fn send_everything(socket: &Path) {
             Hello::Subscribe { protocol: PROTOCOL },
             Hello::Within { protocol: PROTOCOL, namespace: "x".to_owned(), subscribes: false },
             Hello::Lease { protocol: PROTOCOL, build: "0".to_owned(), config_hash: 0 },
+            Hello::Ending,
         ] {
             for count in [1, 2, 3, 253] {
                 for _ in 0..5 {

@@ -3,7 +3,7 @@
 //!
 //! The configuration and what the master holds are fixed before the first worker is forked; the client belongs to the
 //! thread of PHP, an embedded hub to the process. Of these only the embedded one is stopped here, at the end of its process; the
-//! other ends by itself after the last process that holds its lease.
+//! other ends by itself after the last process that holds its lease, and is told only that the master ends.
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -28,6 +28,8 @@ struct Start {
     /// What the master of FPM holds for itself and its workers, or why it has no hub. Never dropped: the lease ends with
     /// the last process.
     started: Option<Result<Started, String>>,
+    /// The process that this was in.
+    process: u32,
 }
 
 static START: OnceLock<Start> = OnceLock::new();
@@ -66,7 +68,7 @@ pub(crate) fn start() {
         if let Some((text, severity)) = said {
             zend::log_at_start(&format!("push: {text}"), severity);
         }
-        Start { config, started: Some(started) }
+        Start { config, started: Some(started), process: std::process::id() }
     });
 }
 
@@ -118,7 +120,7 @@ fn workers() -> u64 {
 }
 
 fn started() -> Result<(&'static Start, Mode, &'static Config), Error> {
-    let start = START.get_or_init(|| Start { config: load(), started: None });
+    let start = START.get_or_init(|| Start { config: load(), started: None, process: std::process::id() });
     match &start.config {
         Ok((mode, config)) => Ok((start, *mode, config)),
         Err(error) => Err(Error::HubUnavailable(format!("no hub: {error}"))),
@@ -194,11 +196,24 @@ pub(crate) fn address() -> Result<Option<String>, Error> {
     Ok(hub.addresses().first().map(ToString::to_string))
 }
 
-/// Ends the hub in this process, if there is one: answers who waits.
+/// Ends the hub in this process, if there is one: answers who waits. Lets a hub that ends with this process do so, too.
 pub(crate) fn stop() {
     if let Some(hub) = EMBEDDED.get() {
         hub.stop();
     }
+    if let Some(Start { config: Ok((_, config)), started: Some(Ok(_)), process }) = START.get()
+        // Workers that end are no end.
+        && *process == std::process::id()
+        && !reloads()
+    {
+        keeper::tell_end(config);
+    }
+}
+
+/// Whether the master of FPM starts itself anew after this. It leaves its sockets in the environment then, each as `address=number`,
+/// before it shuts the modules down; of those that were left for itself it has written over the `=` when it took them.
+fn reloads() -> bool {
+    std::env::var_os("FPM_SOCKETS").is_some_and(|sockets| sockets.as_encoded_bytes().contains(&b'='))
 }
 
 /// Rows for `phpinfo()`; counters only of a hub that answers. It starts none.

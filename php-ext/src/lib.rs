@@ -2,7 +2,7 @@
 //!
 //! It gives PHP the functions of [`functions`] over a client of `push-core`, and lets the master of FPM start the hub.
 //! Nothing about messages or channels is decided here. The module's shutdown, which runs in every worker that ends and in
-//! forked children, too, is only for the process whose threads are the hub.
+//! forked children, too, is only for the process whose threads are the hub, and for the master of FPM.
 #![deny(unsafe_code)]
 
 mod access;

@@ -1,23 +1,33 @@
-//! The way out of a thread whose hub is followed by another one.
+//! The way out of a thread whose hub is followed by another one, or ends with all processes around it.
 //!
-//! First it halts: it serves nothing more, and no call is carried out. Then all that its subscribers are owed is put out; after
+//! Where another follows: first it halts: it serves nothing more, and no call is carried out. Then all that its subscribers are owed is put out; after
 //! that nobody enters the engine again, whose journal is the other hub's by then. When that one serves, connections
 //! between two requests go over to it as they are, and who waits is answered with the position up to which it is complete:
 //! one after the other, so that ten thousand do not come back in the same millisecond.
+//!
+//! Where the kernel is about to end all processes of a container, everybody is answered at once. The hub goes on as if nothing was:
+//! should it live on, whoever was answered comes back.
 
 use std::mem;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
+use rustix::process::geteuid;
+use tokio::sync::oneshot;
+
 use super::{From, HttpThread};
-use crate::fanout::Key;
-use crate::ingress::rings::Halt;
+use crate::fanout::{Dismissal, Key};
+use crate::ingress::rings::{Halt, Peer};
 use crate::message::Position;
 use crate::passing::Passed;
+use crate::process;
+use crate::sequencer::Sequencer;
 use crate::transport::connection::State;
 use crate::transport::intake::What;
 use crate::transport::reply::{Framing, Reply};
+use crate::transport::stream::Renderer;
 
 /// How long requests that are still coming in are waited for before the thread halts.
 const READING: Duration = Duration::from_millis(200);
@@ -208,4 +218,40 @@ impl HttpThread {
             let _ = passed.send(Passed { socket, public, unread });
         }
     }
+    /// Tells who waits how far it is complete, and nothing else. False when it does not wait.
+    pub(super) fn send_away(&mut self, key: Key) -> bool {
+        let complete = self.engine.complete_to(self.id);
+        let config = self.config.clone();
+        let Some(connection) = self.connections.get(key) else { return false };
+        match &mut connection.state {
+            State::Waiting(_) => self.time_out(key),
+            State::Streaming(stream) => {
+                if let Some(complete) = complete.filter(|_| !stream.behind) {
+                    let mut out = Vec::new();
+                    let http10 = stream.waiting.framing.http10;
+                    Renderer::new(&config, &stream.waiting.form, http10).place(&mut out, complete);
+                    stream.output.push(out.into());
+                }
+                self.end_stream(key, None);
+            }
+            State::Idle | State::Sending(_) | State::Lingering { .. } => return false,
+        }
+        true
+    }
+}
+
+/// A PHP master ends: if the hub ends with it, answers everyone who waits.
+pub(super) async fn answer_all_if_we_end_with(peer: Peer, engine: &Sequencer) {
+    let may = peer.uid == 0 || peer.uid == geteuid().as_raw();
+    if !may || !process::takes_all_with_it(peer.pid) {
+        return;
+    }
+    tracing::info!("the PHP master (pid {}) ends, and all processes here with it: who waits is answered", peer.pid);
+    let (done, all_told) = oneshot::channel();
+    let done = Box::new(|_| {
+        // Whoever asked may have gone on.
+        let _ = done.send(());
+    });
+    engine.dismiss(&Arc::new(Dismissal::new(engine.counters().count(), None, None, None, done)));
+    let _ = all_told.await;
 }

@@ -733,7 +733,10 @@ impl HttpThread {
         for key in keys {
             let waiting = self.connections.get(key).and_then(|connection| connection.waiting());
             if waiting.is_some_and(|waiting| dismissal.concerns(waiting.grant.as_deref(), &waiting.places)) {
-                count += u64::from(self.dismiss(key, Farewell::Disconnected(&dismissal.reason)));
+                count += u64::from(match &dismissal.reason {
+                    Some(reason) => self.dismiss(key, Farewell::Disconnected(reason)),
+                    None => self.send_away(key),
+                });
             }
         }
         dismissal.carried_out(count);
@@ -828,6 +831,10 @@ async fn serve_client(socket: OwnedFd, serving: Serving) {
             if let Err(error) = control.hand_over(socket.as_fd(), build) {
                 tracing::warn!(%error, "nobody is there to hand the hub over");
             }
+        }
+        Ok(Greeting::Ending { socket, peer }) => {
+            leaving::answer_all_if_we_end_with(peer, &serving.engine).await;
+            drop(socket);
         }
         Err(rejected) => {
             tracing::warn!("a connection to the attach socket was rejected: {rejected}");

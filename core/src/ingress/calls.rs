@@ -100,7 +100,7 @@ pub(crate) fn disconnect(
         return Ok(());
     }
     let user = user.map(|user| (namespace.clone(), user.into(), engine.owned_by(namespace, user)));
-    engine.dismiss(&Arc::new(Dismissal::new(engine.counters().count(), user, id, reason, done)));
+    engine.dismiss(&Arc::new(Dismissal::new(engine.counters().count(), user, id, Some(reason), done)));
     Ok(())
 }
 

@@ -83,6 +83,13 @@ pub enum Greeting {
         /// Of the new hub.
         build: String,
     },
+    /// Who waits is to be answered if the hub ends with this peer: [`Hello::Ending`].
+    Ending {
+        /// The connection, closed when that is done.
+        socket: OwnedFd,
+        /// Who ends.
+        peer: Peer,
+    },
 }
 
 /// Why a connection came to nothing.
@@ -157,6 +164,7 @@ pub async fn greet(
             // The keeper sees for itself who asks.
             return Ok(Greeting::Handover { socket: socket.into_inner(), build });
         }
+        Hello::Ending => return Ok(Greeting::Ending { socket: socket.into_inner(), peer }),
         Hello::Attach { protocol } => (protocol, String::new(), true),
         Hello::Subscribe { protocol } => (protocol, String::new(), false),
         Hello::Within { protocol, namespace, subscribes } => (protocol, namespace, !subscribes),

@@ -41,7 +41,7 @@ use crate::config::Config;
 pub use check::check;
 #[cfg(feature = "hub")]
 pub use run::{Reload, run, run_inherited, run_restored};
-pub use start::{How, Started, keep, start_or_adopt};
+pub use start::{How, Started, keep, start_or_adopt, tell_end};
 
 /// `argv[0]` of a keeper that was started by [`start_or_adopt`].
 pub const KEEPER: &CStr = c"push-hub: keeper";

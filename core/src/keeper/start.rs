@@ -15,8 +15,9 @@ use rustix::process::geteuid;
 use super::lock::Lock;
 use super::owner::Owner;
 use super::{KEEPER, READY, StartError, beside, patience, private_path};
+use crate::call::Hello;
 use crate::config::Config;
-use crate::lease::{Asked, Lease, ask, connect, readable};
+use crate::lease::{Asked, Lease, ask, connect, readable, send};
 use crate::process::{self, Spawn};
 
 /// A hub that runs as long as the caller wants it.
@@ -104,6 +105,21 @@ fn take_over(config: &Config, hub: &Path, lock: &Lock, running: Started) -> Star
 /// What is there gives no answer, or is out of reach.
 pub fn keep(config: &Config) -> Result<Option<Started>, StartError> {
     adopt(config, Instant::now() + READY)
+}
+
+/// How long a master that ends gives its hub to answer who waits.
+const LAST_WORD: Duration = Duration::from_millis(200);
+
+/// Tells the hub at `config.socket` that this process, a PHP master, ends for good, and waits a moment while the hub, if it ends with
+/// it, answers who waits. To a hub that lives on that means nothing: the lease says when it may end.
+pub fn tell_end(config: &Config) {
+    let deadline = Instant::now() + LAST_WORD;
+    // A hub that is not there, or does not listen, has nobody to answer.
+    let Ok(line) = connect(&config.socket) else { return };
+    let hello = postcard::to_stdvec(&Hello::Ending).expect("plain data into a Vec");
+    if send(line.as_fd(), &hello, &[]).is_ok() {
+        let _ = readable(line.as_fd(), deadline);
+    }
 }
 
 /// Sees whether a hub could be started, as far as that can be seen from here.

@@ -27,29 +27,14 @@ final class KeeperTest extends TestCase
         }
     }
 
-    /** The process of this pool that has one of these names; null while there is none. */
-    private function find(array $names): ?int
-    {
-        foreach (glob('/proc/[0-9]*') as $directory) {
-            $pid = (int) basename($directory);
-            // Its standard error stream is the log, whatever its parent and its number in a container are.
-            if (in_array(Machine::name($pid), $names, true) && Machine::runs($pid)
-                && @readlink("$directory/fd/2") === "{$this->fpm->directory}/hub.log") {
-                return $pid;
-            }
-        }
-
-        return null;
-    }
-
     private function keeper(): int
     {
-        return Wait::until(fn (): ?int => $this->find(self::KEEPERS), "a keeper:\n" . $this->fpm->log());
+        return Wait::until(fn (): ?int => $this->fpm->find(self::KEEPERS), "a keeper:\n" . $this->fpm->log());
     }
 
     private function hub(): int
     {
-        return Wait::until(fn (): ?int => $this->find(self::HUBS), "a hub:\n" . $this->fpm->log());
+        return Wait::until(fn (): ?int => $this->fpm->find(self::HUBS), "a hub:\n" . $this->fpm->log());
     }
 
     /** Kills the keeper and waits for the next one, which watches. */
@@ -122,7 +107,7 @@ final class KeeperTest extends TestCase
             self::assertSame(HubUnavailable::class, $thrown['class'] ?? null, json_encode($thrown));
             self::assertFalse($this->fpm->run('return push_ping();'));
         }
-        self::assertNull($this->find([...self::KEEPERS, ...self::HUBS]), 'nothing restarts them');
+        self::assertNull($this->fpm->find([...self::KEEPERS, ...self::HUBS]), 'nothing restarts them');
         $this->fpm->reload();
         // What was stored went with them.
         self::assertSame(1, $this->fpm->run('return push_publish("c", "x")->id;'));

@@ -129,12 +129,36 @@ final class FpmPool
     {
         if ($this->contained) {
             // What stands in the file is its number there: that of somebody else here.
-            return $this->pid = Machine::children($this->process->pid)[0] ?? $this->pid;
+            $masters = array_filter(
+                Machine::descendants($this->process->pid),
+                static fn (int $pid): bool => str_starts_with(Machine::name($pid), 'php-fpm: master'),
+            );
+
+            return $this->pid = current($masters) ?: $this->pid;
         }
         // A daemon's reload changes it, and its end removes the file.
         $pid = (int) @file_get_contents("{$this->directory}/fpm.pid");
 
         return $this->pid = $pid === 0 ? $this->pid : $pid;
+    }
+
+    /**
+     * The process of its hub and keeper that has one of these names; null while there is none.
+     *
+     * @param list<string> $names
+     */
+    public function find(array $names): ?int
+    {
+        foreach (glob('/proc/[0-9]*') as $directory) {
+            $pid = (int) basename($directory);
+            // Its standard error stream is the log, whatever its parent and its number in a container are.
+            if (in_array(Machine::name($pid), $names, true) && Machine::runs($pid)
+                && @readlink("$directory/fd/2") === "{$this->directory}/hub.log") {
+                return $pid;
+            }
+        }
+
+        return null;
     }
 
     /** All that was logged: by PHP at the start, by FPM, by the hub. */
