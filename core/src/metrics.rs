@@ -14,6 +14,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use crate::access::limits::Deed;
 use crate::config::Mode;
 use crate::sequencer::{Sequencer, Totals};
 use crate::transport::reply::Reply;
@@ -128,6 +129,8 @@ struct Snapshot {
     /// Whether saving the journal works, and how often it was done.
     saving: bool,
     saves: u64,
+    /// Subscriptions and publications that were too many.
+    limited: [u64; 2],
     open: u64,
     seated: [u64; TRANSPORTS.len()],
     ring_clients: u64,
@@ -145,6 +148,7 @@ impl Snapshot {
             totals,
             saving: engine.stored().is_none_or(|progress| progress.works()),
             saves: engine.stored().map_or(0, |progress| progress.saves()),
+            limited: [Deed::Connect, Deed::Publish].map(|deed| engine.access().limits().refused(deed)),
             open: sum(&|counters| counters.open.get()),
             seated: std::array::from_fn(|at| sum(&|counters| counters.seated[at].get())),
             ring_clients: sum(&|counters| counters.ring_clients.get()),
@@ -192,6 +196,16 @@ impl Collector for Snapshot {
             ("push_leaves", "Members that left", totals.leaves),
             ("push_gaps", "Times that messages were missing for a subscriber or a thread", totals.gaps),
             ("push_evicted_messages", "Stored messages that gave way because of memory_limit", totals.evicted),
+            (
+                "push_limited_connects",
+                "Subscriptions refused by connect_rate_per_address or connect_rate_per_user",
+                self.limited[0],
+            ),
+            (
+                "push_limited_publications",
+                "Publications refused by publish_rate_per_address or publish_rate_per_user",
+                self.limited[1],
+            ),
             ("push_store_saves", "Times that what changed was saved to store_path", self.saves),
             ("push_wake_ups", "Times that a thread was woken by another", self.wake_ups),
         ] {

@@ -470,6 +470,18 @@ impl Sequencer {
         })
     }
 
+    /// To whom the first of these channels that is somebody's belongs.
+    pub(crate) fn owner_of(&self, channels: &[Wanted]) -> Option<Arc<str>> {
+        if channels.is_empty() {
+            return None;
+        }
+        let state = self.enter();
+        channels.iter().find_map(|wanted| {
+            let channel = state.channels.get(state.channels.find(&wanted.name)?)?;
+            channel.created.as_ref()?.owner.as_deref().map(Into::into)
+        })
+    }
+
     /// What was stored in the seats' channels after the position: of `bytes` about, and one message at least. `watches`: and
     /// what was said of their members.
     pub(crate) fn read_on(&self, seats: &[ChannelId], watches: bool, after: Position, bytes: usize) -> Batch {

@@ -1,10 +1,13 @@
 //! Who may subscribe and publish: tokens, the secret they are signed with, and what was revoked of them.
 //!
 //! [`Access`] signs and verifies; [`may_subscribe`] and [`may_publish`] decide about a request, before the engine sees it.
-//! What of a request is its credential, and when a cookie is one, stands in [`credential`]. Neither a token nor a channel's
+//! What of a request is its credential, and when a cookie is one, stands in [`credential`]; how often anybody may do so, in
+//! [`limits`]. Neither a token nor a channel's
 //! name is ever logged.
 
+mod buckets;
 mod credential;
+pub(crate) mod limits;
 mod revoked;
 mod secret;
 mod token;
@@ -16,6 +19,7 @@ use std::sync::{Arc, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use credential::{Credential, credential};
+use limits::Limits;
 pub(crate) use revoked::{Revoked, key as revocation};
 use token::Keys;
 pub(crate) use token::{Issue, Token};
@@ -39,6 +43,7 @@ pub(crate) struct Access {
     /// When a refusal was logged last.
     logged: AtomicU64,
     refused: AtomicU64,
+    limits: Limits,
 }
 
 impl Access {
@@ -70,7 +75,18 @@ impl Access {
     }
 
     fn new(keys: Keys, file: Option<PathBuf>) -> Self {
-        Self { keys: RwLock::new(Arc::new(keys)), file, logged: AtomicU64::new(0), refused: AtomicU64::new(0) }
+        Self {
+            keys: RwLock::new(Arc::new(keys)),
+            file,
+            logged: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            limits: Limits::default(),
+        }
+    }
+
+    /// How often clients may do something.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// Reads the file again.
@@ -169,7 +185,7 @@ pub(crate) fn may_publish(
     request: &Request<'_>,
     channels: &mut [Wanted],
     changes: bool,
-) -> Result<(), Reply> {
+) -> Result<Option<Rc<Grant>>, Reply> {
     match may_subscribe(engine, location, request, channels)? {
         Some(grant) if changes && !grant.publish => Err(engine.access().refuse(
             request,
@@ -177,7 +193,7 @@ pub(crate) fn may_publish(
             "The token does not let its holder publish to this channel.",
             now(),
         )),
-        _ => Ok(()),
+        grant => Ok(grant),
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use regex_lite::Regex;
 
 use super::template::Template;
-use super::{Access, Address, Authorization, Log, LogLevel, Origins, Padding, Preset, Proxy, Variable};
+use super::{Access, Address, Authorization, Log, LogLevel, Origins, Padding, Preset, Proxy, Rate, Variable};
 use crate::channel::{ChannelName, MAX_NAME, MAX_NAMESPACE, Namespace};
 
 /// One way to write values.
@@ -656,6 +656,25 @@ impl Kind for Proxies {
         "addresses and networks such as 127.0.0.1, 10.0.0.0/8 or 2001:db8::/32, with zeros behind their bits, and unix: for \
          who comes by a unix listener, separated by commas, or none"
             .to_owned()
+    }
+}
+
+/// How often something may be done.
+pub(super) struct Often;
+
+impl Kind for Often {
+    type Value = Rate;
+
+    fn read(&self, text: &str) -> Option<Rate> {
+        text.parse().ok()
+    }
+
+    fn write(&self, value: &Rate) -> String {
+        value.to_string()
+    }
+
+    fn allowed(&self) -> String {
+        "a rate with its burst such as \"20r/s burst=40\" or \"30r/m burst=5\", each number at most 100000".to_owned()
     }
 }
 

@@ -10,6 +10,7 @@ mod kind;
 mod location;
 mod preset;
 mod proxies;
+mod rate;
 mod template;
 mod toml;
 
@@ -24,6 +25,7 @@ use kind::Kind;
 pub use location::{Handler, Mode};
 use location::{Place, default_places};
 pub use proxies::{Network, Proxy};
+pub use rate::Rate;
 use regex_lite::Regex;
 
 use crate::channel::Namespace;
@@ -366,6 +368,15 @@ declare! {
         /// Proxies whose X-Forwarded-For says from where a request comes: the right-most address there that is not one of
         /// theirs is the client's. Whoever else sends that header is not believed.
         trusted_proxies: Vec<Proxy> = kind::Proxies, "none";
+        /// How often a client address may begin to listen, as nginx's limit_req has it with nodelay: a rate, and how many more may
+        /// come at once. A long-poll that goes on after one that waited is not counted. An IPv6 address counts with its /64.
+        connect_rate_per_address: Option<Rate> = kind::Optional(kind::Often), "none";
+        /// How often a user may, from all addresses together.
+        connect_rate_per_user: Option<Rate> = kind::Optional(kind::Often), "none";
+        /// How often a client address may publish, by POST or WebSocket, where browsers may.
+        publish_rate_per_address: Option<Rate> = kind::Optional(kind::Often), "none";
+        /// How often a user may, from all addresses together.
+        publish_rate_per_user: Option<Rate> = kind::Optional(kind::Often), "none";
         /// Where PHP, cron jobs and C programs attach.
         socket: PathBuf = kind::SocketPath, default_socket(), shown "/run/push/hub.sock; for users other than root $XDG_RUNTIME_DIR/push/hub.sock";
         /// Permissions of `socket` and of all unix listeners.
@@ -700,6 +711,19 @@ impl Config {
             if !any && all[..at].contains(address) {
                 return conflict(format!("{address} stands twice among listen, admin_listen and socket"));
             }
+        }
+        let per_address = [
+            ("connect_rate_per_address", self.connect_rate_per_address),
+            ("publish_rate_per_address", self.publish_rate_per_address),
+        ];
+        let limited = per_address.iter().find(|(_, rate)| rate.is_some());
+        let behind_proxies = !self.listen.is_empty()
+            && self.listen.iter().all(|address| !matches!(address, Address::Tcp(tcp) if !tcp.ip().is_loopback()));
+        if let Some((key, _)) = limited.filter(|_| behind_proxies && self.trusted_proxies.is_empty()) {
+            return conflict(format!(
+                "{key}: on these listeners all clients have the address of the proxy, and would be counted as one; set \
+                 trusted_proxies, such as \"127.0.0.1, ::1, unix:\" for a proxy on this machine"
+            ));
         }
         if self.wildcard_channel_prefix.is_none() && self.max_number_of_wildcard_channels.is_some() {
             return conflict(

@@ -25,6 +25,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 
+use crate::access::limits::Payer;
 use crate::call::{Answer, Call};
 use crate::channel::{ChannelId, ThreadId};
 use crate::config::Config;
@@ -406,13 +407,13 @@ impl HttpThread {
     fn settle(&mut self, key: Key, framing: Framing, outcome: Outcome) {
         match outcome {
             Outcome::Reply(reply) => self.send(key, &reply.render(framing).into(), framing.keep_alive),
-            Outcome::Wait { from, seats, form, grant, user } => {
-                let waiting = Waiting { from, places: Places::new(), form, framing, grant, user };
+            Outcome::Wait { from, seats, form, grant, payer, user } => {
+                let waiting = Waiting { from, places: Places::new(), form, framing, grant, payer, user };
                 self.park(key, waiting, &seats);
             }
-            Outcome::Stream { missed, seats, form, grant, user, head } => {
+            Outcome::Stream { missed, seats, form, grant, payer, user, head } => {
                 let from = missed.position;
-                let waiting = Waiting { from, places: Places::new(), form, framing, grant, user };
+                let waiting = Waiting { from, places: Places::new(), form, framing, grant, payer, user };
                 self.open_stream(key, waiting, &missed, &seats, &head);
             }
             Outcome::Refusal { head, refusal } => {
@@ -515,6 +516,7 @@ impl HttpThread {
             }
             let State::Waiting(waiting) = std::mem::replace(&mut connection.state, State::Idle) else { continue };
             self.leave(&waiting);
+            self.goes_on(&waiting);
             let framing = self.frame(waiting.framing);
             let items: Vec<Item<'_>> = batch.messages.iter().map(Into::into).collect();
             let reply = long_poll::answer(&self.config, &waiting.form, &items, batch.position, batch.gap);
@@ -538,6 +540,7 @@ impl HttpThread {
                 // At once: leaving moves others, and only those who still wait learn their new places.
                 self.stand_up(&waiting.places);
                 self.counters().left(waiting.form.mode);
+                self.goes_on(&waiting);
                 leaving.push((key, waiting));
             }
         }
@@ -590,6 +593,13 @@ impl HttpThread {
             return self.exit.head();
         }
         self.engine.unseat(self.id, [(waiting.guest(), waiting.seats())])
+    }
+
+    /// A long-poll is answered after it has waited: the one that follows is the same subscriber.
+    fn goes_on(&self, waiting: &Waiting) {
+        if waiting.payer != Payer::default() {
+            self.engine.access().limits().answered(waiting.payer);
+        }
     }
 
     fn send(&mut self, key: Key, answer: &Bytes, keep_alive: bool) {
@@ -718,6 +728,7 @@ impl HttpThread {
         let Some(connection) = self.connections.get(key) else { return };
         let State::Waiting(waiting) = std::mem::replace(&mut connection.state, State::Idle) else { return };
         let head = self.leave(&waiting);
+        self.goes_on(&waiting);
         let framing = self.frame(waiting.framing);
         let reply = long_poll::timed_out(&self.config, &waiting.form, head.unwrap_or(waiting.from));
         self.send(key, &reply.render(framing).into(), framing.keep_alive);
@@ -754,6 +765,9 @@ impl HttpThread {
         }
         let State::Waiting(waiting) = std::mem::replace(&mut connection.state, State::Idle) else { return false };
         let head = self.leave(&waiting);
+        if farewell == Farewell::Expired {
+            self.goes_on(&waiting);
+        }
         let framing = self.frame(waiting.framing);
         let reply = long_poll::dismissed(&self.config, &waiting.form, head.unwrap_or(waiting.from), farewell);
         self.send(key, &reply.render(framing).into(), framing.keep_alive);

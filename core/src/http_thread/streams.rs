@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{HttpThread, refusal_frame};
+use crate::access::limits::{By, Deed};
 use crate::channel::ChannelId;
 use crate::config::{Location, Mode};
 use crate::fanout::{Key, Places};
@@ -348,7 +349,11 @@ impl HttpThread {
                     }
                     let seats: Seats = stream.waiting.places.iter().map(|(channel, _)| *channel).collect();
                     let json = stream.waiting.form.layout == Layout::Json;
-                    if let Err(refusal) = self.publish(location, &seats, &text, json) {
+                    let payer = stream.waiting.payer;
+                    let limits = self.engine.access().limits();
+                    let may = |by| limits.check(&config, Deed::Publish, by, payer, None);
+                    let may = may(By::Address).and_then(|()| may(By::User));
+                    if let Err(refusal) = may.and_then(|()| self.publish(location, &seats, &text, json)) {
                         self.finish(key, refusal_frame(&refusal).into(), false);
                         return 0;
                     }

@@ -19,6 +19,7 @@ use super::deadlines::{NEVER, Tick};
 use super::output::{Output, Written};
 use super::reply::Framing;
 use super::stream::Stream;
+use crate::access::limits::Payer;
 use crate::channel::ChannelId;
 use crate::fanout::{Key, Places};
 use crate::identity::Grant;
@@ -48,7 +49,7 @@ pub(crate) struct Connection {
 }
 
 // A hundred thousand wait: each field costs all of them.
-const _: () = assert!(size_of::<Connection>() <= 120);
+const _: () = assert!(size_of::<Connection>() <= 128);
 
 /// What it is doing.
 #[derive(Debug)]
@@ -74,6 +75,8 @@ pub(crate) struct Waiting {
     pub(crate) framing: Framing,
     /// What it was let in with; nothing is kept for those who came with the name of their channel only.
     pub(crate) grant: Option<Rc<Grant>>,
+    /// Who pays for it, where that is limited.
+    pub(crate) payer: Payer,
     /// Whose connection it is, if that counts as being there.
     pub(crate) user: Option<UserId>,
 }

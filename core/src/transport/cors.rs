@@ -54,7 +54,7 @@ pub(crate) fn allow(reply: Reply, location: &Location, origin: Origin) -> Reply 
             "Access-Control-Allow-Headers",
             "Authorization,If-Modified-Since,If-None-Match,Etag,Event-Id,Event-Type,Last-Event-ID,X-Nginx-PushStream-Mode",
         )
-        .header("Access-Control-Expose-Headers", "Etag, Last-Modified, X-Push-Gap, X-Nginx-PushStream-Explain")
+        .header("Access-Control-Expose-Headers", "Etag, Last-Modified, Retry-After, X-Push-Gap, X-Nginx-PushStream-Explain")
 }
 
 /// Whether a WebSocket may be opened from there: by programs, by pages of the same host, and by listed origins.

@@ -24,6 +24,7 @@ use std::time::UNIX_EPOCH;
 
 use percent_encoding::percent_decode_str;
 
+use crate::access::limits::{By, Deed, Payer};
 use crate::access::{may_publish, may_subscribe};
 use crate::channel::{ChannelName, InvalidName, ThreadId};
 use crate::config::{Authorization, Config, Handler, Location, Mode, Variable};
@@ -50,6 +51,7 @@ pub(crate) enum Outcome {
         seats: Seats,
         form: Form,
         grant: Option<Rc<Grant>>,
+        payer: Payer,
         user: Option<UserId>,
     },
     /// It stays in these seats, and has missed this.
@@ -58,6 +60,7 @@ pub(crate) enum Outcome {
         seats: Seats,
         form: Form,
         grant: Option<Rc<Grant>>,
+        payer: Payer,
         user: Option<UserId>,
         head: Reply,
     },
@@ -141,7 +144,15 @@ fn serve_at(
             let mut channels = channels(location, config, request)?;
             // Whoever reaches an admin listener is the backend.
             if location.public {
-                may_publish(engine, location, request, &mut channels, !matches!(request.method, "GET" | "HEAD"))?;
+                let changes = !matches!(request.method, "GET" | "HEAD");
+                let counted = |by, payer| match changes {
+                    true => engine.access().limits().check(config, Deed::Publish, by, payer, Some(request)),
+                    false => Ok(()),
+                };
+                let payer = engine.access().limits().payer(config, location, request);
+                counted(By::Address, payer)?;
+                let grant = may_publish(engine, location, request, &mut channels, changes)?;
+                counted(By::User, with_user(payer, engine, config, location, (grant.as_deref(), &[])))?;
             }
             let reply = http::publish(engine, config, location, &channels, request);
             Ok(Outcome::Reply(cors::allow(reply, location, origin)))
@@ -165,9 +176,9 @@ fn serve_at(
             let accept = websocket::handshake(request)?;
             let head = || Reply::new(101).header("Sec-WebSocket-Accept", &accept);
             match subscribe(engine, config, thread, form, request) {
-                Ok(Outcome::Stream { missed, seats, form, grant, user, .. }) => {
+                Ok(Outcome::Stream { missed, seats, form, grant, payer, user, .. }) => {
                     let head = if missed.gap { head().header("X-Push-Gap", 1) } else { head() };
-                    Ok(Outcome::Stream { missed, seats, form, grant, user, head })
+                    Ok(Outcome::Stream { missed, seats, form, grant, payer, user, head })
                 }
                 Err(refusal) => Ok(Outcome::Refusal { head: head(), refusal }),
                 other => other,
@@ -248,11 +259,18 @@ fn subscribe(
     request: &Request<'_>,
 ) -> Result<Outcome, Reply> {
     let location = &config.locations[usize::from(form.location)];
+    let limits = engine.access().limits();
+    let payer = limits.payer(config, location, request);
+    let deed = if form.mode == Mode::LongPolling { Deed::Poll } else { Deed::Connect };
+    // Before a token is verified: whoever tries many of them is counted for each.
+    limits.check(config, deed, By::Address, payer, Some(request))?;
     let mut channels = channels(location, config, request)?;
     if channels.is_empty() {
         return Err(Reply::refusal(400, "No channel id provided."));
     }
     let grant = may_subscribe(engine, location, request, &mut channels)?;
+    let payer = with_user(payer, engine, config, location, (grant.as_deref(), &channels));
+    limits.check(config, deed, By::User, payer, Some(request))?;
     let position = position(request)?;
     // A browser opens an event stream again at the address of its first request: what it says of itself is newer than any
     // argument or backlog there.
@@ -280,14 +298,26 @@ fn subscribe(
             Ok(Outcome::Reply(long_poll::answer(config, &form, &items, batch.position, batch.gap)))
         }
         Ok(Resume::Seated(missed, seats, Guest { user, .. })) if form.mode == Mode::LongPolling => {
-            Ok(Outcome::Wait { from: missed.position, seats, form, grant, user })
+            Ok(Outcome::Wait { from: missed.position, seats, form, grant, payer, user })
         }
         Ok(Resume::Seated(missed, seats, Guest { user, .. })) => {
             let head = stream::head(config, &form, missed.gap);
-            Ok(Outcome::Stream { missed, seats, form, grant, user, head })
+            Ok(Outcome::Stream { missed, seats, form, grant, payer, user, head })
         }
         Err(refusal) => Err(refuse_subscription(refusal)),
     }
+}
+
+/// The payer with its user: whom the token names, else the owner of one of these channels.
+fn with_user(
+    payer: Payer,
+    engine: &Sequencer,
+    config: &Config,
+    location: &Location,
+    (grant, channels): (Option<&Grant>, &[Wanted]),
+) -> Payer {
+    let named = grant.and_then(|grant| grant.identity.as_ref()).map(|identity| identity.user.clone());
+    engine.access().limits().with_user(payer, config, location, || named.or_else(|| engine.owner_of(channels)))
 }
 
 /// What the location says of a subscription to these channels.
