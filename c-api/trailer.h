@@ -37,7 +37,7 @@ static inline void push_publish_options_init(push_publish_options *options) {
 static inline void push_channel_options_init(push_channel_options *options) {
     options->size = sizeof *options;
     options->owner = push_str(NULL);
-    options->ttl = options->max_messages = options->message_ttl = options->reserved = 0;
+    options->ttl = options->max_messages = options->message_ttl = options->flags = 0;
 }
 
 /** Makes it ready to be filled. */

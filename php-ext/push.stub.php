@@ -87,13 +87,14 @@ namespace {
      * @param ?positive-int $ttl
      * @param ?positive-int $max_messages
      * @param ?positive-int $message_ttl
+     * @param bool $presence
      * @return non-empty-string
      *
      * @throws Push\Exception\LimitExceeded
      * @throws Push\Exception\HubUnavailable
      * @throws Push\Exception\Timeout
      */
-    function create_channel(int|string|null $user = null, ?string $name = null, ?int $ttl = null, ?int $max_messages = null, ?int $message_ttl = null): string {}
+    function create_channel(int|string|null $user = null, ?string $name = null, ?int $ttl = null, ?int $max_messages = null, ?int $message_ttl = null, bool $presence = true): string {}
 
     /**
      * Creates a channel, or sets the options of an existing one anew.
@@ -103,13 +104,14 @@ namespace {
      * @param ?positive-int $ttl Seconds without use after which the channel goes; null: a day.
      * @param ?positive-int $max_messages Stored messages kept; null: max_messages_stored_per_channel.
      * @param ?positive-int $message_ttl Seconds a stored message lives; null: message_ttl.
+     * @param bool $presence false: nobody is a member of it, whoever subscribes.
      * @return non-empty-string The channel's name.
      *
      * @throws Push\Exception\LimitExceeded
      * @throws Push\Exception\HubUnavailable
      * @throws Push\Exception\Timeout
      */
-    function push_create_channel(int|string|null $user = null, ?string $name = null, ?int $ttl = null, ?int $max_messages = null, ?int $message_ttl = null): string {}
+    function push_create_channel(int|string|null $user = null, ?string $name = null, ?int $ttl = null, ?int $max_messages = null, ?int $message_ttl = null, bool $presence = true): string {}
 
     /**
      * Deletes a channel with its messages and tells its subscribers.

@@ -16,6 +16,8 @@ enum { PUSH_GENERATED_NAME_SIZE = 32 };
 
 enum { PUSH_MAX_PAGE = 10000 };
 
+enum { PUSH_WITHOUT_PRESENCE = 1 };
+
 enum { PUSH_LOG_ERROR = 1 };
 
 enum { PUSH_LOG_WARN = 2 };
@@ -74,7 +76,7 @@ typedef struct {
   uint32_t ttl;
   uint32_t max_messages;
   uint32_t message_ttl;
-  uint32_t reserved;
+  uint32_t flags;
 } push_channel_options;
 
 typedef struct {

@@ -74,6 +74,11 @@
 #define PUSH_MAX_PAGE 10000
 
 /**
+ * In `flags` of a channel: nobody is a member of it, whoever subscribes.
+ */
+#define PUSH_WITHOUT_PRESENCE 1
+
+/**
  * A log line says what keeps the hub from doing its work.
  */
 #define PUSH_LOG_ERROR 1
@@ -239,9 +244,9 @@ typedef struct {
    */
   uint32_t message_ttl;
   /**
-   * 0
+   * `PUSH_WITHOUT_PRESENCE` or 0.
    */
-  uint32_t reserved;
+  uint32_t flags;
 } push_channel_options;
 
 /**
@@ -1201,7 +1206,7 @@ static inline void push_publish_options_init(push_publish_options *options) {
 static inline void push_channel_options_init(push_channel_options *options) {
     options->size = sizeof *options;
     options->owner = push_str(NULL);
-    options->ttl = options->max_messages = options->message_ttl = options->reserved = 0;
+    options->ttl = options->max_messages = options->message_ttl = options->flags = 0;
 }
 
 /** Makes it ready to be filled. */

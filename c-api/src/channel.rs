@@ -17,6 +17,9 @@ pub const PUSH_GENERATED_NAME_SIZE: usize = 32;
 /// The most channels or messages that a page may have.
 pub const PUSH_MAX_PAGE: u32 = 10_000;
 
+/// In `flags` of a channel: nobody is a member of it, whoever subscribes.
+pub const PUSH_WITHOUT_PRESENCE: u32 = 1;
+
 /// What a channel may be given. `push_channel_options_init()` sets `size` and makes all else 0, which means the default.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -31,8 +34,8 @@ pub struct push_channel_options {
     pub max_messages: u32,
     /// Seconds a stored message lives; 0: `message_ttl`.
     pub message_ttl: u32,
-    /// 0
-    pub reserved: u32,
+    /// `PUSH_WITHOUT_PRESENCE` or 0.
+    pub flags: u32,
 }
 
 // SAFETY: it is `repr(C)`, begins with its size, and holds numbers and pointers only.
@@ -43,7 +46,7 @@ unsafe impl Prefixed for push_channel_options {
         ttl: 0,
         max_messages: 0,
         message_ttl: 0,
-        reserved: 0,
+        flags: 0,
     };
 }
 
@@ -77,8 +80,12 @@ pub unsafe extern "C" fn push_create_channel(
         let name = (!name.is_empty()).then_some(name);
         // SAFETY: as above.
         let owner = unsafe { handle::optional("owner", options.owner) }?;
-        if options.reserved != 0 {
-            return Err(Error::InvalidArgument("reserved of the options must be 0".to_owned()).into());
+        if options.flags & !PUSH_WITHOUT_PRESENCE != 0 {
+            return Err(Error::InvalidArgument(format!(
+                "flags are {:#x}: allowed are PUSH_WITHOUT_PRESENCE (1) or 0",
+                options.flags
+            ))
+            .into());
         }
         let given = |value: u32| (value != 0).then_some(value);
         let options = ChannelOptions {
@@ -86,6 +93,7 @@ pub unsafe extern "C" fn push_create_channel(
             ttl: given(options.ttl),
             max_messages: given(options.max_messages),
             message_ttl: given(options.message_ttl),
+            presence: options.flags & PUSH_WITHOUT_PRESENCE == 0,
         };
         // Before the channel is made, so that a caller never has one that it does not know.
         match name {

@@ -188,6 +188,7 @@ static void access(const push_client *client) {
 }
 
 static void presence(const push_client *client) {
+    push_channel_options options;
     push_text users[3];
     push_member *member = NULL;
     push_member_list *page = NULL;
@@ -256,6 +257,14 @@ static void presence(const push_client *client) {
     OK(push_presence_offline(client, push_str("bob"), lobby, NULL));
     OK(push_presence_count(client, lobby, &count));
     CHECK(count == 0);
+
+    push_channel_options_init(&options);
+    options.flags = PUSH_WITHOUT_PRESENCE;
+    OK(push_create_channel(client, lobby, &options, NULL, 0));
+    OK(push_presence_count(client, lobby, &count));
+    CHECK(count == 0);
+    CHECK(push_presence_online(client, push_str("ann"), lobby, push_str(NULL), 0, NULL) == PUSH_INVALID_ARGUMENT);
+    CHECK(said("without presence"));
 }
 
 static void state(const push_client *client, const push_hub *hub, const char *where) {

@@ -222,8 +222,8 @@ static void arguments(const push_client *client) {
     newer.unknown = 1;
     CHECK(push_publish(client, room, data, &newer.known, NULL) == PUSH_INVALID_ARGUMENT && said("newer"));
     push_channel_options_init(&channel);
-    channel.reserved = 1;
-    CHECK(push_create_channel(client, room, &channel, NULL, 0) == PUSH_INVALID_ARGUMENT && said("reserved"));
+    channel.flags = 3;
+    CHECK(push_create_channel(client, room, &channel, NULL, 0) == PUSH_INVALID_ARGUMENT && said("flags are 0x3"));
     CHECK(push_create_channel(client, room, NULL, small, sizeof small) == PUSH_INVALID_ARGUMENT && said("5 are needed"));
     CHECK(push_create_channel(client, push_str(NULL), NULL, small, sizeof small) == PUSH_INVALID_ARGUMENT && said("32"));
     CHECK(push_channels(client, room, room, 0, &channels) == PUSH_INVALID_ARGUMENT && said("limit is 0"));

@@ -11,7 +11,7 @@ use crate::message::{Kind, NewMessage, Position, Published};
 
 /// The protocol this build speaks. A new number goes with every call that is appended, so that a client can tell a hub that
 /// does not know the call.
-pub const PROTOCOL: u16 = 2;
+pub const PROTOCOL: u16 = 3;
 /// The oldest that it speaks, too: a program that runs for weeks outlives an upgrade of the hub, and a hub that others keep
 /// outlives an upgrade of PHP.
 pub const OLDEST: u16 = 1;
@@ -174,6 +174,13 @@ pub enum Call<'a> {
         /// Tokens of now open nothing any more until they end: that of the user, for the channel, or both.
         revoke: bool,
     },
+    /// As [`Call::CreateChannel`], of a channel in which nobody is a member; [`Answer::Name`].
+    CreateChannelWithoutPresence {
+        /// `None`: an unguessable random name.
+        name: Option<&'a str>,
+        /// Its options.
+        options: ChannelOptions,
+    },
 }
 
 impl Call<'_> {
@@ -181,6 +188,7 @@ impl Call<'_> {
     #[must_use]
     pub fn protocol(&self) -> u16 {
         match self {
+            Self::CreateChannelWithoutPresence { .. } => 3,
             Self::Presence(_) | Self::Token { .. } | Self::Disconnect { .. } => 2,
             _ => 1,
         }
@@ -404,8 +412,13 @@ mod tests {
             store: false,
             dedupe: Some("d"),
         };
-        let options =
-            ChannelOptions { owner: Some("o".to_owned()), ttl: Some(1), max_messages: Some(3), message_ttl: Some(2) };
+        let options = ChannelOptions {
+            owner: Some("o".to_owned()),
+            ttl: Some(1),
+            max_messages: Some(3),
+            message_ttl: Some(2),
+            ..ChannelOptions::default()
+        };
         let calls = [
             ("00016102686901010165010169010900010164", Call::Publish { channel: "a", message }),
             ("0101016101016f010101030102", Call::CreateChannel { name: Some("a"), options }),

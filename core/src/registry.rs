@@ -98,8 +98,7 @@ impl Registry {
                 last: Position::unpack(last),
                 complete_since: Position::unpack(complete_since),
             });
-            // `bytes` ends with padding.
-            postcard::take_from_bytes(bytes).is_ok_and(|(entry, _)| revived(entry, counters, address))
+            decode(bytes).is_some_and(|entry| revived(entry, counters, address))
         })
     }
 
@@ -118,6 +117,9 @@ impl Registry {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
         self.buffer = postcard::to_extend(entry, buffer).expect("plain data into a Vec");
+        if let Entry::Channel { options: Some(ChannelOptions { presence: false, .. }), .. } = entry {
+            self.buffer.push(WITHOUT_PRESENCE);
+        }
         let bytes = &self.buffer;
         self.log.append_with(bytes.len(), counters.map(Counters::words), true, |out| out.copy_from_slice(bytes))
     }
@@ -137,8 +139,18 @@ impl Registry {
 
     /// Gives back what dead entries took. `relocate` says which entry moved where, and whether it is alive.
     pub(crate) fn tidy(&mut self, mut relocate: impl FnMut(Entry<'_>, Address, Address) -> bool) {
-        self.log.gather(|bytes, from, to| {
-            postcard::take_from_bytes(bytes).is_ok_and(|(entry, _)| relocate(entry, from, to))
-        });
+        self.log.gather(|bytes, from, to| decode(bytes).is_some_and(|entry| relocate(entry, from, to)));
     }
+}
+
+/// Behind a channel in which nobody is a member. There was padding in journals of before, and hubs of before pass it over.
+const WITHOUT_PRESENCE: u8 = 1;
+
+fn decode(bytes: &[u8]) -> Option<Entry<'_>> {
+    // They end with padding, which is 0.
+    let (mut entry, behind) = postcard::take_from_bytes(bytes).ok()?;
+    if let Entry::Channel { options: Some(options), .. } = &mut entry {
+        options.presence = behind.first() != Some(&WITHOUT_PRESENCE);
+    }
+    Some(entry)
 }

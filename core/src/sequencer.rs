@@ -372,7 +372,7 @@ impl Sequencer {
             Some(name) => name,
             None => random_name(&Namespace::default())?,
         };
-        self.change(|state, now| state.create(now, name.clone(), options))?;
+        self.change_at(|state, now| state.create(now.second, name.clone(), options))?;
         Ok(name)
     }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use push_core::channel::ChannelOptions;
 use push_core::client;
+use push_core::error::Error;
 use rustix::net::Shutdown;
 use serde_json::{Value, json};
 use support::process::{Foreground, Site, attach, children, gone, signal};
@@ -321,6 +322,28 @@ fn the_owner_of_a_private_channel_and_no_observer_is_a_member() {
     drop(nobody);
     let private: Value = serde_json::from_slice(&room.get("/presence/private", "").body).unwrap();
     assert_eq!(names(&private["members"]), ["ada"]);
+}
+
+#[test]
+fn nobody_is_a_member_of_a_channel_without_presence() {
+    let Room { hub, mut client, .. } = room();
+    let options = |presence| ChannelOptions { owner: Some("ann".to_owned()), presence, ..ChannelOptions::default() };
+    client.create_channel(Some("a"), options(false)).unwrap();
+    let mut watcher = hub.stream("/stream/a?presence=1");
+    assert_eq!(watcher.line(), "push.presence {\"type\":\"snapshot\",\"members\":[],\"count\":0}");
+    wait_until("ann is online on the site", || client.presence_is_online("ann", None).unwrap());
+    assert_eq!(client.presence_channels("ann").unwrap(), Vec::<String>::new());
+    let refused = client.presence_online("bob", Some("a"), b"", None);
+    let Err(Error::InvalidArgument(text)) = refused else { panic!("{refused:?}") };
+    assert!(text.contains("without presence"), "{text}");
+    // As it is created anew, so it is: who is there joins, and leaves again.
+    client.create_channel(Some("a"), options(true)).unwrap();
+    let joined = watcher.line();
+    assert!(joined.starts_with("push.presence {\"type\":\"diff\",\"joins\":[{\"user\":\"ann\""), "{joined}");
+    assert!(client.presence_is_online("ann", Some("a")).unwrap());
+    client.create_channel(Some("a"), options(false)).unwrap();
+    assert!(watcher.line().ends_with(r#""leaves":["ann"],"count":0}"#));
+    assert_eq!(client.presence_count(Some("a")).unwrap(), 0);
 }
 
 #[test]

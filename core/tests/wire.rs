@@ -967,8 +967,8 @@ fn a_hub_of_the_previous_protocol_serves_the_calls_that_it_knows() {
         threads.spawn(|| {
             // It does not know the newer one, and says which it speaks.
             let refused = next();
-            assert_eq!(receive(&refused).0, [0, 2]);
-            send(&refused, &[1, 1, 8, 2, 1], &[]);
+            assert_eq!(receive(&refused).0, [0, 3]);
+            send(&refused, &[1, 1, 8, 3, 1], &[]);
             let connection = next();
             let (hello, memfd) = receive(&connection);
             assert_eq!(hello, [0, 1]);

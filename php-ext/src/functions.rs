@@ -21,6 +21,7 @@ const CREATE: &[Param] = &[
     Param::nullable(c"ttl", Type::Int),
     Param::nullable(c"max_messages", Type::Int),
     Param::nullable(c"message_ttl", Type::Int),
+    Param::optional(c"presence", Type::Bool, c"true"),
 ];
 
 /// The short name that `push.short_names = Off` takes away.
@@ -51,14 +52,14 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     },
     Function {
         name: c"create_channel",
-        handler: handler!(create_channel, 0, 5),
+        handler: handler!(create_channel, 0, 6),
         params: CREATE,
         returns: Type::String,
         returns_null: false,
     },
     Function {
         name: c"push_create_channel",
-        handler: handler!(create_channel, 0, 5),
+        handler: handler!(create_channel, 0, 6),
         params: CREATE,
         returns: Type::String,
         returns_null: false,
@@ -276,8 +277,9 @@ fn create_channel(args: &Args<'_>) -> Outcome {
     let ttl = convert::nullable_positive(args, 3)?;
     let max_messages = convert::nullable_positive(args, 4)?;
     let message_ttl = convert::nullable_positive(args, 5)?;
-    let options =
-        ChannelOptions { owner: user.map(|user| User::text(user).into_owned()), ttl, max_messages, message_ttl };
+    let presence = args.bool_or(6, true)?;
+    let owner = user.map(|user| User::text(user).into_owned());
+    let options = ChannelOptions { owner, ttl, max_messages, message_ttl, presence };
     let name = hub::with_client(|client| client.create_channel(name, options));
     name.map(Value::Text).map_err(|error| failure(error, 2))
 }

@@ -46,6 +46,16 @@ say([push_presence_offline('bob', 'den'), push_presence_count('den'), push_prese
 push_presence_online('short', 'den', ttl: 1);
 wait_for(fn (): bool => !push_presence_is_online('short', 'den'), 'the lease is over');
 
+// A channel can do without.
+push_presence_online('bob', 'den');
+say([push_create_channel(name: 'den', presence: false), push_presence_members('den'), push_presence_is_online('bob', 'den')]);
+try {
+    push_presence_online('bob', 'den');
+} catch (ValueError $e) {
+    echo $e->getMessage(), "\n";
+}
+say([create_channel(name: 'den'), push_presence_online('bob', 'den')]);
+
 eval('$copy = ' . var_export($ann, true) . ';');
 var_dump($copy == $ann);
 ?>
@@ -76,4 +86,7 @@ bool(true)
 [true,true,false]
 [true,false,false,true]
 [true,0,["lobby"]]
+["den",[],false]
+the channel was created without presence: nobody is online in it
+["den",true]
 bool(true)

@@ -20,8 +20,8 @@ foreach (['push_publish', 'push_publish_async', 'push_publish_many', 'create_cha
 push_publish(string $channel, mixed $data, ?string $event = NULL, ?string $event_id = NULL, ?int $ttl = NULL, bool $store = true, ?string $dedupe = NULL): Push\Published
 push_publish_async(string $channel, mixed $data, ?string $event = NULL, ?string $event_id = NULL, ?int $ttl = NULL, bool $store = true, ?string $dedupe = NULL): void
 push_publish_many(array $messages): array
-create_channel(string|int|null $user = NULL, ?string $name = NULL, ?int $ttl = NULL, ?int $max_messages = NULL, ?int $message_ttl = NULL): string
-push_create_channel(string|int|null $user = NULL, ?string $name = NULL, ?int $ttl = NULL, ?int $max_messages = NULL, ?int $message_ttl = NULL): string
+create_channel(string|int|null $user = NULL, ?string $name = NULL, ?int $ttl = NULL, ?int $max_messages = NULL, ?int $message_ttl = NULL, bool $presence = true): string
+push_create_channel(string|int|null $user = NULL, ?string $name = NULL, ?int $ttl = NULL, ?int $max_messages = NULL, ?int $message_ttl = NULL, bool $presence = true): string
 push_delete_channel(string $channel, ?string $message = NULL): bool
 push_clear_channel(string $channel): int
 push_channel_info(string $channel): ?Push\ChannelInfo

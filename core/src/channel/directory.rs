@@ -91,6 +91,11 @@ impl Channel {
         self.seats.iter().fold(0, |woken, (thread, _)| woken | 1 << thread)
     }
 
+    /// Whether those who are there are members.
+    pub(crate) fn has_presence(&self) -> bool {
+        self.created.as_ref().is_none_or(|options| options.presence)
+    }
+
     fn ttl(&self) -> Option<u32> {
         self.created.as_ref().map(|options| options.ttl.unwrap_or(CREATED_TTL))
     }

@@ -23,7 +23,7 @@ pub use namespace::{InvalidNamespace, MAX_NAMESPACE, Namespace};
 use crate::message::Position;
 
 /// What `create_channel()` may set; `None` is the configuration's default.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChannelOptions {
     /// The user whose private channel it is.
     pub owner: Option<String>,
@@ -33,6 +33,20 @@ pub struct ChannelOptions {
     pub max_messages: Option<u32>,
     /// Seconds a stored message lives; `message_ttl`.
     pub message_ttl: Option<u32>,
+    /// Whether those who are there are members. Clients and journals of before know nothing of it: it is said beside the
+    /// others, and only when it is off.
+    #[serde(skip, default = "on")]
+    pub presence: bool,
+}
+
+fn on() -> bool {
+    true
+}
+
+impl Default for ChannelOptions {
+    fn default() -> Self {
+        Self { owner: None, ttl: None, max_messages: None, message_ttl: None, presence: true }
+    }
 }
 
 /// A channel's counters at one moment.

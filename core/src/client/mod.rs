@@ -295,7 +295,11 @@ impl Client {
     /// As [`publish`](Self::publish).
     pub fn create_channel(&mut self, name: Option<&str>, options: ChannelOptions) -> Result<String, Error> {
         name.map(named).transpose()?;
-        match self.call(Call::CreateChannel { name, options })? {
+        let call = match options.presence {
+            true => Call::CreateChannel { name, options },
+            false => Call::CreateChannelWithoutPresence { name, options },
+        };
+        match self.call(call)? {
             Answer::Name(name) => Ok(name),
             _ => Err(nonsense()),
         }

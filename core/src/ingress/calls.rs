@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::rings::Origin;
 use crate::access::{self, Issue};
 use crate::call::{Answer, Call, MAX_REASON, Outcome, PresenceCall};
-use crate::channel::{ChannelName, Namespace};
+use crate::channel::{ChannelName, ChannelOptions, Namespace};
 use crate::error::Error;
 use crate::fanout::Dismissal;
 use crate::identity::check_user;
@@ -21,13 +21,17 @@ pub(crate) fn answer(
     call: Call<'_>,
 ) -> Outcome {
     let name = |text: &str| ChannelName::within(namespace, text.as_bytes(), longest);
+    let create = |wanted: Option<&str>, options| {
+        let wanted = wanted.map_or_else(|| random_name(namespace), |wanted| Ok(name(wanted)?))?;
+        Ok::<_, Error>(Answer::Name(engine.create_channel(Some(wanted), options)?.to_string()))
+    };
     Ok(match call {
         Call::Publish { channel, message } => {
             Answer::Published(engine.publish_for(origin, &name(channel)?, &message)?)
         }
-        Call::CreateChannel { name: wanted, options } => {
-            let wanted = wanted.map_or_else(|| random_name(namespace), |wanted| Ok(name(wanted)?))?;
-            Answer::Name(engine.create_channel(Some(wanted), options)?.to_string())
+        Call::CreateChannel { name, options } => create(name, options)?,
+        Call::CreateChannelWithoutPresence { name, options } => {
+            create(name, ChannelOptions { presence: false, ..options })?
         }
         Call::DeleteChannel { channel, message } => Answer::Deleted(engine.delete_channel(&name(channel)?, message)?),
         Call::ChannelInfo { channel } => Answer::Info(engine.channel_info(&name(channel)?)),

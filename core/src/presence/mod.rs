@@ -159,7 +159,8 @@ struct Member {
     grace: Tick,
     /// The tick under which it is entered with the deadlines.
     armed: Tick,
-    /// When it joined. 0: it is not shown, for PHP said that it is offline while a connection of it is open.
+    /// When it joined. 0: it is not shown although a connection of it is open: PHP said that it is offline, the place has no
+    /// presence, or there was no memory.
     since: u32,
     /// Where the next hub finds it.
     record: Option<Address>,
@@ -340,14 +341,7 @@ impl Presence {
         let Some((room, user)) = self.find_room(place).zip(self.find_user(place.namespace(), user)) else {
             return Ok(false);
         };
-        let left = self.hide(room, user, now, stamp);
-        if let Some(member) = self.member_mut(room, user) {
-            (member.lease, member.grace) = (0, 0);
-            if member.connections == 0 {
-                self.remove(room, user);
-            }
-        }
-        Ok(left)
+        Ok(self.send_off(room, user, now, stamp))
     }
 
     // What connections say.
@@ -391,9 +385,12 @@ impl Presence {
         self.arm(room, user);
     }
 
-    /// The connection whose request was [`Self::touch`] stays.
+    /// The connection stays. Without a [`Self::touch`] before it counts, and does not have the user shown.
     pub(crate) fn connect(&mut self, place: &Place, user: UserId) {
-        let Some(room) = self.find_room(place) else { return };
+        let room = self.room(place);
+        if self.member(room, user).is_none() {
+            self.insert(room, user);
+        }
         if let Some(member) = self.member_mut(room, user) {
             member.connections += 1;
         }
@@ -600,7 +597,19 @@ impl Presence {
         self.forget_room(id);
     }
 
-    // The end of a channel.
+    // What becomes of a channel.
+
+    /// From now on those who are there are members, or nobody is.
+    pub(crate) fn switch(&mut self, place: &Place, on: bool, now: Now, stamp: Stamp<'_>) {
+        let Some(id) = self.find_room(place) else { return };
+        let users: Vec<UserId> = self.rooms[id.0 as usize].members.keys().copied().collect();
+        for user in users {
+            match on {
+                true => self.show(id, user, None, now, stamp),
+                false => self.send_off(id, user, now, stamp),
+            };
+        }
+    }
 
     /// The channel is deleted: nobody is in it any more, and nobody reads its feed.
     pub(crate) fn drop_place(&mut self, place: &Place) {
@@ -825,6 +834,18 @@ impl Presence {
         self.leaves += 1;
         self.say(room, user, Some(before), now, stamp);
         true
+    }
+
+    /// As [`Self::hide`], whatever it had left of its time.
+    fn send_off(&mut self, room: RoomId, user: UserId, now: Now, stamp: Stamp<'_>) -> bool {
+        let left = self.hide(room, user, now, stamp);
+        if let Some(member) = self.member_mut(room, user) {
+            (member.lease, member.grace) = (0, 0);
+            if member.connections == 0 {
+                self.remove(room, user);
+            }
+        }
+        left
     }
 
     /// The member was like `before`, if it was shown, and has changed.

@@ -244,6 +244,49 @@ fn who_is_set_offline_is_so_until_another_connection_comes() {
 }
 
 #[test]
+fn whoever_could_not_be_shown_counts_when_others_of_the_user_end() {
+    let (mut hub, lobby) = (Hub::new(SETTINGS), channel("lobby"));
+    // There was no memory to show the user when this one came.
+    let first = hub.presence.hold_user("", "ada");
+    hub.presence.connect(&lobby, first);
+    assert!(hub.users(&lobby).is_empty());
+    let second = hub.enter(&lobby, "ada");
+    hub.leave(&lobby, first);
+    hub.pass(2 * SETTINGS.grace);
+    assert_eq!(hub.presence.get(&lobby, "ada").expect("still there").connections, 1);
+    hub.leave(&lobby, second);
+    hub.pass(2 * SETTINGS.grace);
+    assert_eq!((hub.presence.counters(), hub.presence.allocated()), ((0, 1, 1), 0));
+}
+
+#[test]
+fn all_leave_when_presence_is_turned_off_and_those_who_are_there_come_back_with_it() {
+    let (mut hub, lobby) = (Hub::new(SETTINGS), channel("lobby"));
+    let (first, second) = (hub.enter(&lobby, "ada"), hub.enter(&lobby, "ada"));
+    let gone = hub.enter(&lobby, "bob");
+    hub.leave(&lobby, gone);
+    let away = hub.enter(&lobby, "cyn");
+    hub.change(|presence, now, stamp| presence.online(&lobby, "dan", b"", None, now, stamp)).expect("a user");
+    hub.watch(&lobby, 0);
+    let mut reader = Reader::default();
+    reader.read(&hub, &lobby);
+    assert_eq!(reader.members.len(), 4);
+    hub.change(|presence, now, stamp| presence.switch(&lobby, false, now, stamp));
+    reader.read(&hub, &lobby);
+    assert!(reader.members.is_empty() && hub.users(&lobby).is_empty() && hub.journal.is_empty());
+    hub.leave(&lobby, away);
+    hub.leave(&lobby, first);
+    hub.change(|presence, now, stamp| presence.switch(&lobby, true, now, stamp));
+    reader.read(&hub, &lobby);
+    assert_eq!(reader.members, BTreeSet::from(["ada".to_owned()]));
+    assert_eq!((hub.users(&lobby), hub.journal.len()), (reader.members, 1));
+    hub.leave(&lobby, second);
+    hub.presence.unwatch(&lobby, 0, hub.now);
+    hub.pass(LINGER + SECOND);
+    assert_eq!((hub.presence.allocated(), hub.journal.len()), (0, 0));
+}
+
+#[test]
 fn what_makes_no_sense_is_refused_and_leaves_nothing() {
     let mut hub = Hub::new(SETTINGS);
     let long = "x".repeat(MAX_USER + 1);

@@ -138,9 +138,14 @@ impl State {
         let record = record.ok_or(Limit::Memory(self.limits.memory))?;
         self.registry.release(std::mem::replace(&mut channel.record, record));
         self.channel_bytes -= channel.allocated();
+        let (before, after) = (channel.has_presence(), options.presence);
         channel.created = Some(Box::new(options));
         channel.used = now;
         self.channel_bytes += channel.allocated();
+        if before != after {
+            let (moment, place) = (self.moment(now), Place::Channel(name));
+            self.with_presence(moment, |presence, stamp| presence.switch(&place, after, moment, stamp));
+        }
         self.arm(now, id);
         self.tidy();
         Ok(())

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::reading::{Feed, Subscribe};
 use super::{Owed, Refusal, Sequencer, State, next};
 use crate::call::{Answer, MAX_PAGE, Member, PresenceCall};
-use crate::channel::{ChannelId, ChannelName, MAX_NAME, Namespace, ThreadId};
+use crate::channel::{Channel, ChannelId, ChannelName, MAX_NAME, Namespace, ThreadId};
 use crate::error::{Error, Limit};
 use crate::identity::check_user;
 use crate::journal::Word;
@@ -70,6 +70,10 @@ impl Sequencer {
         let place = Place::of(namespace, channel);
         Ok(match *call {
             PresenceCall::Online { user, info, ttl, .. } => self.change_at(|state, now| {
+                if !channel.and_then(|name| state.find(now.second, name)).is_none_or(|id| state.has_presence(id)) {
+                    let text = "the channel was created without presence: nobody is online in it";
+                    return Err(Error::InvalidArgument(text.to_owned()));
+                }
                 state.room_for_member(&place, user, info.len())?;
                 let changed =
                     state.with_presence(now, |presence, stamp| presence.online(&place, user, info, ttl, now, stamp));
@@ -184,6 +188,10 @@ impl State {
             self.alarm = self.presence.next_deadline();
             self.stirred = true;
         }
+    }
+
+    pub(super) fn has_presence(&self, id: ChannelId) -> bool {
+        self.channels.get(id).is_none_or(Channel::has_presence)
     }
 
     /// Sees to it that a member more fits into `memory_limit`.

@@ -153,8 +153,10 @@ impl State {
         if let Some(visitor) = &visitor {
             // Before it looks who is there. Where channels are to be created, it is in them as soon as they are.
             let creates = subscribe.seat != Seat::Never && self.may_create(missing.clone()).is_ok();
-            let there = subscribe.channels.iter().zip(&found).filter(|(_, id)| creates || id.is_some());
-            self.visit(moment, visitor, &site(&subscribe), there.map(|(wanted, _)| &wanted.name));
+            let there = subscribe.channels.iter().zip(&found);
+            let there = there.filter(|(_, id)| id.map_or(creates, |id| self.has_presence(id)));
+            let there: SmallVec<[&ChannelName; 4]> = there.map(|(wanted, _)| &wanted.name).collect();
+            self.visit(moment, visitor, &site(&subscribe), there.into_iter());
         }
         if subscribe.feed != Feed::None {
             let there = subscribe.channels.iter().zip(&found);

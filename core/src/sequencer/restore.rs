@@ -192,6 +192,12 @@ impl State {
         }
         let moment = Now { tick: 0, second: now };
         for Member { place, user, info, since, lease, record } in members {
+            let id = place.channel().and_then(|name| state.channels.find(name));
+            if id.is_some_and(|id| !state.has_presence(id)) {
+                // The hub was killed before it had all of them leave.
+                state.registry.release(record);
+                continue;
+            }
             let kept = Kept { place: &place, user: &user, info: &info, since, lease };
             match state.presence.restore(kept, record, moment) {
                 Ok(None) => {}

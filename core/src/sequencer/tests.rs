@@ -653,13 +653,15 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
     let channel = 0..NAMES.len();
     let size = prop_oneof![8 => 0usize..200, 1 => 20_000usize..100_000];
     let ttl = prop::option::weighted(0.2, 1u32..20);
+    let owner = prop::option::of("[a-z]{0,9}");
     let options =
-        (prop::option::of("[a-z]{0,9}"), prop::option::of(50u32..200), prop::option::of(1u32..5), ttl.clone());
-    let options = options.prop_map(|(owner, ttl, max_messages, message_ttl)| ChannelOptions {
+        (owner, prop::option::of(50u32..200), prop::option::of(1u32..5), ttl.clone(), prop::bool::weighted(0.8));
+    let options = options.prop_map(|(owner, ttl, max_messages, message_ttl, presence)| ChannelOptions {
         owner,
         ttl,
         max_messages,
         message_ttl,
+        presence,
     });
     let change = prop_oneof![
         12 => (channel.clone(), size, prop::bool::weighted(0.9), ttl, prop::option::weighted(0.3, 0usize..3))
@@ -975,6 +977,30 @@ fn leases_outlive_the_hub_and_who_has_left_does_not_come_back() {
     assert_eq!(state.presence.counters().0, 0);
     drop(state);
     assert_eq!(restored(limits(), START + 40, &journal).presence.counters().0, 0);
+}
+
+#[test]
+fn who_was_a_member_when_presence_was_turned_off_is_none_for_the_next_hub() {
+    let journal = journal::create(limits().memory).expect("a memfd");
+    let mut state = restored(limits(), START, &journal);
+    let lobby_name = lobby().channel().expect("a channel").clone();
+    assert_eq!(online(&mut state, 0, "ada", b"", 60), Ok(true));
+    // Killed between the record of the channel and those of its members: these are still there.
+    let entry = registry::Entry::Channel {
+        id: state.find_or_create(START, &lobby_name).expect("a channel"),
+        name: lobby_name.identity(),
+        options: Some(ChannelOptions { presence: false, ..ChannelOptions::default() }),
+    };
+    let counters = state.channels.get(state.channels.find(&lobby_name).expect("made")).expect("made").counters();
+    state.registry.add(&entry, Some(counters)).expect("there is room");
+    for _ in 0..2 {
+        drop(state);
+        state = restored(limits(), START + 1, &journal);
+        assert_eq!(state.presence.counters().0, 0);
+    }
+    state.create(START + 1, lobby_name, ChannelOptions::default()).expect("there is room");
+    drop(state);
+    assert_eq!(restored(limits(), START + 2, &journal).presence.counters().0, 0, "their records are gone");
 }
 
 #[test]

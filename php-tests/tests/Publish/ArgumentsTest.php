@@ -109,6 +109,7 @@ final class ArgumentsTest extends TestCase
             yield [$create, [1, 'n', []], '#3 ($ttl) must be of type ?int, array given'];
             yield [$create, [1, 'n', 1, 'x'], '#4 ($max_messages) must be of type ?int, string given'];
             yield [$create, [1, 'n', 1, 1, 'x'], '#5 ($message_ttl) must be of type ?int, string given'];
+            yield [$create, [1, 'n', 1, 1, 1, []], '#6 ($presence) must be of type bool, array given'];
         }
         yield ['push_delete_channel', [[]], '#1 ($channel) must be of type string, array given'];
         yield ['push_delete_channel', ['c', []], '#2 ($message) must be of type ?string, array given'];
