@@ -3,6 +3,7 @@
 //! One list for two readers. The tests at the end feed it a bounded number of inputs, random ones and sound ones that were
 //! tampered with; the targets in `fuzz` feed it whatever the fuzzer finds. Nothing of it is in a hub.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -11,9 +12,15 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 
-use crate::call::{Hello, Reply, Request, Welcome};
-use crate::channel::{ChannelName, MAX_NAME, Namespace};
+use crate::access::Access;
+use crate::call::{Hello, PresenceCall, Reply, Request, StoredMessage, Welcome};
+use crate::channel::{ChannelId, ChannelInfo, ChannelName, ChannelOptions, MAX_NAME, Namespace};
 use crate::config::Config;
+use crate::journal::{self, PAGE, Word};
+use crate::log::{Record, forge};
+use crate::message::{Kind, NewMessage, Position, Published};
+use crate::registry::Entry;
+use crate::sequencer::{self, Sequencer};
 use crate::shm::progress::Progress;
 use crate::shm::ring::{CONTROL_WORDS, Consumer, Layout, Next, Producer};
 use crate::shm::segment::{MIN_RING, Segment};
@@ -175,6 +182,254 @@ pub fn websocket(bytes: &[u8]) {
     assert_eq!(whole, read(&mut bytes.chunks(1 + usize::from(cut))));
 }
 
+/// What a script that is given as bytes puts into a journal, as sound or as damaged as it likes.
+struct Script<'a>(&'a [u8]);
+
+/// The second.
+fn now() -> u32 {
+    (crate::access::now() / 1000) as u32
+}
+
+/// Pages of the file that scripts reach.
+const PAGES: u32 = 200;
+
+impl Script<'_> {
+    fn bytes(&mut self, count: usize) -> &[u8] {
+        let (taken, rest) = self.0.split_at(count.min(self.0.len()));
+        self.0 = rest;
+        taken
+    }
+
+    fn number<const BYTES: usize>(&mut self) -> u64 {
+        let mut bytes = [0; 8];
+        let taken = self.bytes(BYTES);
+        bytes[..taken.len()].copy_from_slice(taken);
+        u64::from_le_bytes(bytes)
+    }
+
+    /// Mostly a small one, seldom any.
+    fn any(&mut self) -> u64 {
+        let small = self.number::<1>();
+        if small < 250 { small } else { self.number::<8>() }
+    }
+
+    fn text(&mut self) -> String {
+        let length = self.number::<1>() as usize % 40;
+        String::from_utf8_lossy(self.bytes(length)).into_owned()
+    }
+
+    /// A second: over, far, or any.
+    fn second(&mut self) -> u32 {
+        match self.number::<1>() {
+            second @ 0..100 => second as u32,
+            far @ 100..240 => now() + 100 * far as u32,
+            _ => self.number::<4>() as u32,
+        }
+    }
+
+    fn position(&mut self, last: &mut Position) -> Position {
+        match self.number::<1>() {
+            more @ 0..240 => last.tag = last.tag.wrapping_add(more as u32),
+            _ => *last = Position::unpack(self.number::<8>()),
+        }
+        *last
+    }
+
+    /// Whether something is left.
+    fn goes_on(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    /// Writes all of it but what follows a step that says so, to a file of this layout.
+    fn write(&mut self, file: &OwnedFd, layout: journal::Layout) {
+        let data = layout.data();
+        let put = |bytes: &[u8], at: u64| {
+            let room = layout.saved().saturating_sub(at) as usize;
+            journal::write_all(file, &bytes[..bytes.len().min(room)], at).expect("memory");
+        };
+        let (mut at, mut segment, mut number, mut pages) = (0, Vec::new(), 0_u32, 0);
+        let mut last = Position { time: 1000, tag: 0 };
+        let (mut offset, mut next) = (0, [0_u32; 2]);
+        while self.goes_on() {
+            let step = self.number::<1>() % 16;
+            let content = match step {
+                0 => {
+                    let (word, value) = (self.number::<1>() % 24, self.number::<8>());
+                    put(&value.to_le_bytes(), word * 8);
+                    continue;
+                }
+                1 => {
+                    let (page, entry) = (self.number::<2>() % u64::from(PAGES), self.number::<8>());
+                    put(&entry.to_le_bytes(), PAGE as u64 + page * 8);
+                    continue;
+                }
+                2 => {
+                    let (page, offset) = (self.number::<2>() % u64::from(PAGES), self.number::<2>() % PAGE as u64);
+                    let length = self.number::<1>() as usize;
+                    put(self.bytes(length), page * PAGE as u64 + offset);
+                    continue;
+                }
+                3..=5 => {
+                    put(&segment, data + at * PAGE as u64);
+                    let class = usize::from(step == 3);
+                    at += pages;
+                    pages = 1 + self.number::<1>() % 20;
+                    number = match self.number::<1>() {
+                        more @ 0..200 => next[class].wrapping_add(more as u32 / 40),
+                        _ => self.number::<4>() as u32,
+                    };
+                    next[class] = number.wrapping_add(1);
+                    let entry = u64::from(number) | (class as u64) << 32 | pages << 33;
+                    put(&entry.to_le_bytes(), PAGE as u64 + at * 8);
+                    (offset, segment) = (0, vec![0; pages as usize * PAGE]);
+                    continue;
+                }
+                6 => break,
+                7..=11 => {
+                    let (slot, birth) = (self.any() as u32 % 8, self.any() as u32 % 4);
+                    let (id, position, expires) = (self.any(), self.position(&mut last), self.second());
+                    let event = self.number::<1>() as usize;
+                    let (event, length) = (["", "event"][event % 2], event * 20);
+                    let payload = vec![slot as u8; length];
+                    let record = Record {
+                        slot,
+                        birth,
+                        id,
+                        position,
+                        expires,
+                        kind: Kind::Bytes,
+                        event: (!event.is_empty()).then_some(event),
+                        event_id: None,
+                        payload: &payload,
+                    };
+                    (record.content(), None)
+                }
+                12 => {
+                    let options = ChannelOptions {
+                        owner: Some(self.text()),
+                        ttl: Some(self.second()),
+                        max_messages: Some(self.any() as u32),
+                        message_ttl: Some(self.second()),
+                    };
+                    let (slot, birth) = (self.any() as u32, self.any() as u32 % 4);
+                    let made = self.number::<1>() % 2 == 0;
+                    let (id, name) = (ChannelId::new(slot, birth), self.text());
+                    let entry = Entry::Channel { id, name: &name, options: made.then_some(options) };
+                    let counters = [self.position(&mut last).pack(), self.any(), self.position(&mut last).pack()];
+                    (postcard::to_stdvec(&entry).expect("plain data"), Some(counters))
+                }
+                13 => {
+                    let (slot, birth, key) = (self.any() as u32 % 8, self.any() as u32 % 4, self.text());
+                    let (id, position, expires) = (self.any(), self.position(&mut last), self.second());
+                    let published = Published { id, position, subscribers: 1 };
+                    let entry = Entry::Key { channel: ChannelId::new(slot, birth), key: &key, published, expires };
+                    (postcard::to_stdvec(&entry).expect("plain data"), None)
+                }
+                14 => {
+                    let (namespace, channel, user, info) = (self.text(), self.text(), self.text(), self.text());
+                    let (namespace, info) = (["", &namespace][namespace.len() % 2], ["{}", &info][info.len() % 2]);
+                    let channel = (!channel.is_empty()).then_some(&*channel);
+                    let (since, lease) = (self.second(), self.second());
+                    let entry = Entry::Member { namespace, channel, user: &user, info, since, lease };
+                    (postcard::to_stdvec(&entry).expect("plain data"), None)
+                }
+                _ => {
+                    let (length, words) = (self.number::<1>() as usize, self.number::<1>());
+                    let words = (words % 2 == 0).then(|| [self.any(), self.any(), self.any()]);
+                    (self.bytes(length).to_vec(), words)
+                }
+            };
+            if let Some(end) = forge(&mut segment, offset, number, &content.0, content.1) {
+                offset = end;
+            }
+        }
+        put(&segment, data + at * PAGE as u64);
+    }
+}
+
+/// A hub that starts with this journal: it recovers what is whole, works, and the next one finds the same.
+fn start(journal: &OwnedFd) {
+    let mut config = Config::default();
+    for (key, value) in [("memory_limit", "1m"), ("max_messages_stored_per_channel", "none")] {
+        config.set(key, value).expect("allowed");
+    }
+    let open = || {
+        let limits = sequencer::Limits { channel_inactivity: u32::MAX, ..crate::hub::limits(&config) };
+        let (journal, access) = (journal.try_clone().expect("a descriptor"), Access::of_this_process());
+        let (begin, access) = (Position { time: 2000, tag: 0 }, access.expect("random numbers"));
+        Sequencer::new(limits, Box::default(), begin, String::new(), (journal, true), access, None)
+    };
+    let Ok(engine) = open() else { return };
+    let known = |engine: &Sequencer| {
+        let channels = engine.list_channels(&Namespace::default(), "", "", 100).into_iter();
+        let histories = channels.map(|channel| {
+            let name = ChannelName::new(channel.name.as_bytes(), MAX_NAME).expect("a name");
+            let history = engine.history(&name, Position::START, 1000);
+            let grow = |pair: &[StoredMessage]| pair[0].position < pair[1].position;
+            assert!(history.windows(2).all(grow) && history.len() <= channel.stored as usize);
+            (channel, history)
+        });
+        let known: Vec<(ChannelInfo, Vec<StoredMessage>)> = histories.collect();
+        (known, engine.head(), engine.with_journal(|region| region.load(Word::Watermark)))
+    };
+    let before = known(&engine);
+    let found = before.0.iter().take(5).map(|(channel, _)| channel.name.as_str());
+    let names: BTreeSet<&str> = found.chain(["a", "b", "news"]).collect();
+    let names: Vec<ChannelName> =
+        names.into_iter().flat_map(|name| ChannelName::new(name.as_bytes(), MAX_NAME)).collect();
+    for round in 0..20 {
+        for name in &names {
+            let payload = vec![round; usize::from(round) * 700];
+            let key = (round % 2 == 0).then_some("key");
+            let message = NewMessage { dedupe: key, ..NewMessage::new(&payload) };
+            let head = engine.head();
+            if let Ok(published) = engine.publish(name, &message)
+                && key.is_none()
+            {
+                assert!(published.position > head || head.time == u32::MAX, "{head}");
+            }
+        }
+        let user = ["alice", "bob"][usize::from(round % 2)];
+        let call = PresenceCall::Online { user, info: b"{}", channel: None, ttl: None };
+        let _ = engine.presence(&Namespace::default(), &call, names.first());
+        engine.expire();
+        engine.expire_presence();
+        if round == 10 {
+            let _ = engine.clear_channel(&names[0]);
+            let _ = engine.delete_channel(&names[1], None);
+        }
+    }
+    let mut changed = Vec::new();
+    engine.with_journal(|region| region.take_changed(&mut changed));
+    let second = now();
+    let before = known(&engine);
+    assert!(engine.status().memory <= config.memory_limit + (64 << 10));
+    drop(engine);
+    let engine = open().expect("the journal of a hub that worked");
+    let after = known(&engine);
+    // What expires does so by the clock.
+    if second == now() {
+        assert_eq!(before.0, after.0);
+        assert!(before.2 == after.2, "it says that its own journal is damaged");
+    }
+}
+
+/// The journal in memory that a hub and its keeper left.
+pub fn journal(bytes: &[u8]) {
+    let layout = journal::Layout::small();
+    let file = journal::create_with(layout).expect("memory");
+    Script(bytes).write(&file, layout);
+    start(&file);
+}
+
+/// The files of `store_path` that a machine left. The first byte says what else happened to them; two scripts follow, of
+/// which the second is what was to be saved last.
+pub fn store(bytes: &[u8]) {
+    let Some((&how, bytes)) = bytes.split_first() else { return };
+    let mut script = Script(bytes);
+    crate::store::tampered(how, |file, layout| script.write(file, layout), start);
+}
+
 /// A configuration is refused, or it is the same when it is read again from how it is written.
 pub fn config(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
@@ -200,7 +455,6 @@ mod tests {
 
     use super::*;
     use crate::call::{Call, PROTOCOL};
-    use crate::message::NewMessage;
 
     /// Anything, or something sound with a few bytes of it changed, inserted or cut.
     fn tampered(sound: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
@@ -266,6 +520,12 @@ mod tests {
         .to_vec()
     }
 
+    /// Steps of a script, of all kinds alike.
+    fn script() -> impl Strategy<Value = Vec<u8>> {
+        let step = (0..16u8, vec(prop_oneof![any::<u8>(), 0..4u8], 0..30));
+        vec(step.prop_map(|(kind, rest)| [vec![kind], rest].concat()), 0..40).prop_map(|steps| steps.concat())
+    }
+
     #[test]
     fn what_is_tampered_with_was_sound() {
         for bytes in &calls()[..3] {
@@ -309,6 +569,16 @@ mod tests {
         #[test]
         fn frames_mean_the_same_in_any_reads(bytes in tampered(frames())) {
             websocket(&bytes);
+        }
+
+        #[test]
+        fn a_journal_is_recovered_as_far_as_it_is_whole(bytes in script()) {
+            journal(&bytes);
+        }
+
+        #[test]
+        fn what_a_disk_kept_is_recovered_as_far_as_it_is_whole(bytes in script()) {
+            store(&bytes);
         }
 
         #[test]

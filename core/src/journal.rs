@@ -146,7 +146,7 @@ impl Layout {
     }
 
     /// A small one, whose pages a test can look at one by one.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn small() -> Self {
         Self { pages: 1024 }
     }
@@ -157,6 +157,11 @@ impl Layout {
 
     fn map_pages(self) -> usize {
         (self.pages as usize).div_ceil(PAGE / 8)
+    }
+
+    /// Where the extents begin.
+    pub(crate) fn data(self) -> u64 {
+        (1 + self.map_pages()) as u64 * PAGE as u64
     }
 
     /// Pages that are kept on a disk.
@@ -231,8 +236,11 @@ unsafe impl Sync for Region {}
 /// # Errors
 /// The system's, when it has no descriptor left.
 pub(crate) fn create(memory_limit: u64) -> io::Result<OwnedFd> {
+    create_with(Layout::for_memory(memory_limit))
+}
+
+pub(crate) fn create_with(layout: Layout) -> io::Result<OwnedFd> {
     let file = rustix::fs::memfd_create(c"push-journal", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-    let layout = Layout::for_memory(memory_limit);
     rustix::fs::ftruncate(&file, layout.all())?;
     begin(&file, layout, 0)?;
     rustix::fs::fcntl_add_seals(&file, SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
@@ -284,29 +292,32 @@ pub(crate) fn set(file: impl AsFd, word: Word, value: u64) -> io::Result<()> {
 /// be on a disk or a tmpfs. `reserve` says to have all of its pages before the first is written.
 pub(crate) fn copy(from: impl AsFd, to: impl AsFd, layout: Layout) -> io::Result<()> {
     let old = Header::read(&from)?.layout;
-    let extents: Vec<(u32, u64)> =
-        entries(&from, old)?.into_iter().filter(|(page, entry)| Span::of(*page, *entry, old).is_some()).collect();
-    let place = |layout: Layout, page: u32| ((1 + layout.map_pages() + page as usize) * PAGE) as u64;
-    for (page, entry) in &extents {
-        let Some(span) = Span::of(*page, *entry, old) else { continue };
-        reserve(&to, place(layout, *page), span.bytes() as u64)?;
+    let Map { extents, damage } = Map::read(&from, old)?;
+    let place = |layout: Layout, page: u32| layout.data() + u64::from(page) * PAGE as u64;
+    let entry_of = |page: u32| (PAGE + page as usize * 8) as u64;
+    for (span, _) in &extents {
+        reserve(&to, place(layout, span.page), span.bytes() as u64)?;
     }
     let mut buffer = vec![0; 1 << 20];
-    for (page, entry) in &extents {
-        let Some(span) = Span::of(*page, *entry, old) else { continue };
+    for (span, entry) in &extents {
         let mut done = 0;
         while done < span.bytes() {
             let part = &mut buffer[..(span.bytes() - done).min(1 << 20)];
             // A hole at the end of a file that was never written there.
-            let length =
-                rustix::io::retry_on_intr(|| rustix::io::pread(&from, &mut *part, place(old, *page) + done as u64))?;
+            let length = rustix::io::retry_on_intr(|| {
+                rustix::io::pread(&from, &mut *part, place(old, span.page) + done as u64)
+            })?;
             if length == 0 {
                 break;
             }
-            write_all(&to, &part[..length], place(layout, *page) + done as u64)?;
+            write_all(&to, &part[..length], place(layout, span.page) + done as u64)?;
             done += length;
         }
-        write_all(&to, &entry.to_le_bytes(), (PAGE + *page as usize * 8) as u64)?;
+        write_all(&to, &entry.to_le_bytes(), entry_of(span.page))?;
+    }
+    // Which is impossible in any layout: whoever opens the copy is to know.
+    for page in damage {
+        write_all(&to, &1_u64.to_le_bytes(), entry_of(page))?;
     }
     let page = &mut buffer[..PAGE];
     let length = rustix::io::retry_on_intr(|| rustix::io::pread(&from, &mut *page, 0))?;
@@ -346,12 +357,36 @@ pub(crate) fn write_all(file: impl AsFd, mut bytes: &[u8], mut at: u64) -> io::R
     Ok(())
 }
 
+/// What the map says.
+struct Map {
+    /// With their words, in order; none reaches into the next.
+    extents: Vec<(Span, u64)>,
+    /// Pages whose words are of no extent that there can be.
+    damage: Vec<u32>,
+}
+
+impl Map {
+    fn read(file: impl AsFd, layout: Layout) -> io::Result<Self> {
+        let (mut extents, mut damage, mut end) = (Vec::new(), Vec::new(), 0);
+        for (page, entry) in entries(file, layout)? {
+            match Span::of(page, entry, layout).filter(|_| page >= end) {
+                Some(span) => {
+                    end = page + span.pages;
+                    extents.push((span, entry));
+                }
+                None => damage.push(page),
+            }
+        }
+        Ok(Self { extents, damage })
+    }
+}
+
 /// The words of the map that are not 0, by page. Read instead of looked at: mapped, holes would come into being.
 fn entries(file: impl AsFd, layout: Layout) -> io::Result<Vec<(u32, u64)>> {
     let mut found = Vec::new();
     let mut bytes = [0; PAGE];
     let mut at = PAGE as u64;
-    let end = ((1 + layout.map_pages()) * PAGE) as u64;
+    let end = layout.data();
     loop {
         // To the next page that is there; ENXIO behind the last one.
         at = match rustix::fs::seek(&file, SeekFrom::Data(at)) {
@@ -400,7 +435,7 @@ impl Region {
             base,
             len,
             layout,
-            data: (1 + layout.map_pages()) * PAGE,
+            data: layout.data() as usize,
             pages: layout.pages,
             free: Mutex::default(),
             kept: AtomicUsize::new(0),
@@ -421,21 +456,18 @@ impl Region {
 
     /// Reads the map, and makes holes of all that is not in use: what stands there could be taken for records later.
     fn find(self: &Arc<Self>) -> io::Result<(Vec<Found>, bool)> {
-        let (mut found, mut damaged, mut end) = (Vec::new(), false, 0);
-        for (page, entry) in entries(&self.file, self.layout)? {
-            let Some(span) = Span::of(page, entry, self.layout).filter(|_| page >= end) else {
-                self.set_entry(page, 0);
-                damaged = true;
-                continue;
-            };
-            self.make_hole(Span { page: end, pages: page - end });
-            end = page + span.pages;
+        let Map { extents, damage } = Map::read(&self.file, self.layout)?;
+        damage.iter().for_each(|page| self.set_entry(*page, 0));
+        let (mut found, mut end) = (Vec::new(), 0);
+        for (span, entry) in extents {
+            self.make_hole(Span { page: end, pages: span.page - end });
+            end = span.page + span.pages;
             let class = if entry >> 32 & 1 == 0 { Class::Messages } else { Class::Registry };
             let extent = Extent { region: self.clone(), span };
             found.push(Found { class, number: entry as u32, extent });
         }
         self.make_hole(Span { page: end, pages: self.pages - end });
-        Ok((found, damaged))
+        Ok((found, !damage.is_empty()))
     }
 
     fn lock(&self) -> MutexGuard<'_, Free> {
@@ -660,12 +692,10 @@ impl Region {
     /// All that is in use is to be saved, because the disk has nothing of it.
     pub(crate) fn change_all(&self) -> io::Result<()> {
         self.mark(0..1);
-        for (page, entry) in entries(&self.file, self.layout)? {
-            let map = (PAGE + page as usize * 8) / PAGE;
+        for (span, _) in Map::read(&self.file, self.layout)?.extents {
+            let map = (PAGE + span.page as usize * 8) / PAGE;
             self.mark(map..map + 1);
-            if let Some(span) = Span::of(page, entry, self.layout) {
-                self.mark(self.saved_page(span));
-            }
+            self.mark(self.saved_page(span));
         }
         Ok(())
     }

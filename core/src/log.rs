@@ -158,6 +158,7 @@ fn checksum(fixed: &[u8], segment: u32) -> u32 {
 }
 
 struct Segment {
+    number: u32,
     /// `None` when it is gone and older ones are not.
     extent: Option<Extent>,
     used: usize,
@@ -183,9 +184,12 @@ impl Segment {
 pub(crate) struct Log {
     region: Arc<Region>,
     class: Class,
+    /// In the order of their numbers; the last one is the one that is written.
     segments: VecDeque<Segment>,
-    /// Number of `segments[0]`; the last one is the one that is written.
-    first: u32,
+    /// How many of them are gone.
+    gone: usize,
+    /// Number of the next one.
+    next: u32,
     /// Sealed segments of which most is dead, but not all.
     sparse: BTreeSet<u32>,
     /// Sealed segments of which all is dead.
@@ -194,12 +198,13 @@ pub(crate) struct Log {
     live: usize,
 }
 
-/// Numbers of segments that may be missing between two that are there, or the journal is damaged.
-const MISSING: u32 = 1 << 24;
+/// So many segments may be gone, and as many as are there, before they are taken out from between the others: as long as none
+/// was, a number says where its segment is.
+const GONE: usize = 64;
 
 impl Log {
     /// Takes over the segments of this class. Their records are dead until they are revived.
-    /// The flag says that two segments cannot both have been there.
+    /// The flag says that something is there that is no segment.
     pub(crate) fn restore(region: Arc<Region>, class: Class, found: &mut Vec<Found>) -> (Self, bool) {
         let mut mine: Vec<Found> = found.extract_if(.., |found| found.class == class).collect();
         // Of a segment that was being rewritten there may be two; the smaller one is the new one, and whole.
@@ -208,29 +213,33 @@ impl Log {
             region,
             class,
             segments: VecDeque::new(),
-            first: 0,
+            gone: 0,
+            next: 0,
             sparse: BTreeSet::new(),
             dead: BTreeSet::new(),
             allocated: 0,
             live: 0,
         };
-        let mut damaged = false;
+        let (mut damaged, mut last) = (false, None);
         for Found { number, extent, .. } in mine {
-            let next = log.first.wrapping_add(log.segments.len() as u32);
-            if log.segments.is_empty() {
-                log.first = number;
-            } else if number < next {
+            if last == Some(number) {
                 extent.free();
                 continue;
-            } else if number - next > MISSING || number == u32::MAX {
-                damaged = true;
-                extent.free();
-                continue;
-            } else {
-                log.segments.extend((next..number).map(|_| Segment { extent: None, used: 0, live: 0 }));
             }
+            // The map has no checksum, and the number decides which other segments can have been there. The first record
+            // proves it; where that is damaged, all that follows it is lost anyway.
+            let proven = Frame::at(&extent, 0).map(|frame| checksum(frame.fixed(&extent, 0), number) == frame.check);
+            if proven != Some(true) {
+                let empty = proven.is_none() && extent.get(..4) == Some(&[0; 4][..]);
+                damaged |= !empty;
+                last = if empty { Some(number) } else { last };
+                extent.free();
+                continue;
+            }
+            last = Some(number);
             log.allocated += extent.len();
-            log.segments.push_back(Segment { extent: Some(extent), used: 0, live: 0 });
+            log.next = number.saturating_add(1);
+            log.segments.push_back(Segment { number, extent: Some(extent), used: 0, live: 0 });
         }
         (log, damaged)
     }
@@ -241,8 +250,8 @@ impl Log {
     pub(crate) fn revive(&mut self, mut revived: impl FnMut(&[u8], Option<[u64; WORDS]>, Address) -> bool) -> bool {
         let mut whole = true;
         let last = self.segments.len().saturating_sub(1);
-        for (index, segment) in self.segments.iter_mut().enumerate() {
-            let number = self.first + index as u32;
+        for segment in &mut self.segments {
+            let number = segment.number;
             let Some(extent) = &mut segment.extent else { continue };
             let mut offset = 0;
             loop {
@@ -279,9 +288,20 @@ impl Log {
         whole
     }
 
+    /// Where the segment of this number is.
+    fn index(&self, number: u32) -> Option<usize> {
+        let first = self.segments.front()?.number;
+        let guess = number.checked_sub(first)? as usize;
+        match self.segments.get(guess) {
+            Some(segment) if segment.number == number => Some(guess),
+            _ => self.segments.binary_search_by_key(&number, |segment| segment.number).ok(),
+        }
+    }
+
     /// Notes a sealed segment that is worth tidying.
     fn look_at(&mut self, index: usize) {
-        let (segment, number) = (&self.segments[index], self.first + index as u32);
+        let segment = &self.segments[index];
+        let number = segment.number;
         if segment.extent.is_none() {
             return;
         }
@@ -308,7 +328,7 @@ impl Log {
     /// Whether the journal has a place for a record of this length.
     pub(crate) fn has_place(&self, len: usize) -> bool {
         let fits = self.segments.back().is_some_and(|last| last.capacity() - last.used >= len);
-        fits || self.region.has_place(len.max(SEGMENT).next_multiple_of(PAGE))
+        fits || self.next_number().is_some() && self.region.has_place(len.max(SEGMENT).next_multiple_of(PAGE))
     }
 
     /// Appends the message. `live` says that a history will hold its address; a dead one can be read until its segment is
@@ -329,8 +349,8 @@ impl Log {
         if self.segments.back().is_none_or(|last| last.capacity() - last.used < len) {
             self.begin_segment(len)?;
         }
-        let number = self.first + self.segments.len() as u32 - 1;
         let segment = self.segments.back_mut()?;
+        let number = segment.number;
         let extent = segment.extent.as_mut()?;
         let offset = segment.used;
         // In memory that was used before, something else may stand behind.
@@ -359,12 +379,22 @@ impl Log {
         Some(Address { segment: number, offset: offset as u32 })
     }
 
+    /// What the next segment is called. After hundreds of terabytes there are no numbers until the log is empty.
+    fn next_number(&self) -> Option<u32> {
+        if self.segments.is_empty() && self.next > u32::MAX / 2 {
+            return Some(0);
+        }
+        (self.next < u32::MAX).then_some(self.next)
+    }
+
     fn begin_segment(&mut self, len: usize) -> Option<()> {
+        let number = self.next_number()?;
         let mut extent = self.region.allocate(len.max(SEGMENT))?;
         extent.bytes_mut(0..4).fill(0);
-        extent.commit(self.class, self.first + self.segments.len() as u32);
+        extent.commit(self.class, number);
         self.allocated += extent.len();
-        self.segments.push_back(Segment { extent: Some(extent), used: 0, live: 0 });
+        self.next = number + 1;
+        self.segments.push_back(Segment { number, extent: Some(extent), used: 0, live: 0 });
         if let Some(sealed) = self.segments.len().checked_sub(2) {
             self.look_at(sealed);
         }
@@ -373,15 +403,15 @@ impl Log {
 
     /// The record at an address that `append` gave; `None` when its segment is gone.
     pub(crate) fn read(&self, address: Address) -> Option<Record<'_>> {
-        let segment = self.segments.get(address.segment.checked_sub(self.first)? as usize)?;
+        let segment = &self.segments[self.index(address.segment)?];
         let (bytes, offset) = (segment.bytes(), address.offset as usize);
         Record::decode(Frame::at(bytes, offset)?.fixed(bytes, offset))
     }
 
     /// Sets words of the record that may change, from the first.
     pub(crate) fn set_words(&mut self, address: Address, values: &[u64]) {
-        let segment = &mut self.segments[(address.segment - self.first) as usize];
-        let (Some(extent), offset) = (&mut segment.extent, address.offset as usize) else { return };
+        let Some(index) = self.index(address.segment) else { return };
+        let (Some(extent), offset) = (&mut self.segments[index].extent, address.offset as usize) else { return };
         let Some(frame) = Frame::at(extent, offset) else { return };
         for (at, value) in (frame.words(offset)..).step_by(8).zip(values) {
             // Aligned, so whole or not at all when the hub is killed here.
@@ -391,7 +421,7 @@ impl Log {
 
     /// The record is in no history any more.
     pub(crate) fn release(&mut self, address: Address) {
-        let index = (address.segment - self.first) as usize;
+        let Some(index) = self.index(address.segment) else { return };
         let sealed = index + 1 < self.segments.len();
         let segment = &mut self.segments[index];
         let Some(extent) = &mut segment.extent else { return };
@@ -409,13 +439,14 @@ impl Log {
             && pinned.is_none_or(|pinned| number < pinned)
         {
             self.dead.pop_first();
-            let segment = &mut self.segments[(number - self.first) as usize];
-            segment.used = 0;
-            if let Some(extent) = segment.extent.take() {
+            let Some(index) = self.index(number) else { continue };
+            self.segments[index].used = 0;
+            if let Some(extent) = self.segments[index].extent.take() {
                 self.allocated -= extent.len();
                 extent.free();
+                self.gone += 1;
             }
-            self.drop_empty();
+            self.drop_gone();
         }
     }
 
@@ -434,7 +465,8 @@ impl Log {
             && let Some(&number) = self.sparse.first()
             && pinned.is_none_or(|pinned| number < pinned)
         {
-            let Segment { extent, used, live } = &mut self.segments[(number - self.first) as usize];
+            let Some(index) = self.index(number) else { return };
+            let Segment { extent, used, live, .. } = &mut self.segments[index];
             let Some(mut new) = self.region.allocate(*live) else { return };
             self.sparse.pop_first();
             let Some(old) = extent.take() else { continue };
@@ -465,7 +497,7 @@ impl Log {
             && self.region.has_place(SEGMENT)
             && let Some(number) = self.sparse.pop_first()
         {
-            let index = (number - self.first) as usize;
+            let Some(index) = self.index(number) else { continue };
             let used = self.segments[index].used;
             let Some(old) = self.segments[index].extent.take() else { continue };
             self.allocated -= old.len();
@@ -480,19 +512,20 @@ impl Log {
                     self.release(to);
                 }
             });
-            let segment = &mut self.segments[(number - self.first) as usize];
+            // Only behind it something was added.
+            let segment = &mut self.segments[index];
             self.live -= segment.live;
             (segment.used, segment.live) = (0, 0);
             old.free();
-            self.drop_empty();
+            self.gone += 1;
+            self.drop_gone();
         }
     }
 
     /// Gives up the oldest segment, whatever it holds: `evicted` is told each record's address. False when there is none.
     pub(crate) fn evict(&mut self, mut evicted: impl FnMut(&Record<'_>, Address)) -> bool {
         let Some(segment) = self.segments.pop_front() else { return false };
-        let number = self.first;
-        self.first += 1;
+        let number = segment.number;
         self.sparse.remove(&number);
         self.dead.remove(&number);
         self.live -= segment.live;
@@ -505,15 +538,55 @@ impl Log {
             });
             extent.free();
         }
-        self.drop_empty();
+        self.drop_gone();
         true
     }
 
-    fn drop_empty(&mut self) {
-        while self.segments.len() > 1 && self.segments[0].extent.is_none() {
+    /// The last one is never gone.
+    fn drop_gone(&mut self) {
+        while self.segments.front().is_some_and(|segment| segment.extent.is_none()) {
             self.segments.pop_front();
-            self.first += 1;
+            self.gone -= 1;
         }
+        // An old message that lives on must not hold a place for all that came and went after it.
+        if self.gone > GONE + self.segments.len() / 2 {
+            self.segments.retain(|segment| segment.extent.is_some());
+            self.gone = 0;
+        }
+    }
+}
+
+/// Writes a record as it would stand in the segment of this number; where the next one goes. For tests of what strangers
+/// can put there.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn forge(
+    bytes: &mut [u8],
+    offset: usize,
+    number: u32,
+    content: &[u8],
+    changing: Option<[u64; WORDS]>,
+) -> Option<usize> {
+    let len = frame(content.len(), changing.map_or(0, |words| words.len()));
+    let place = bytes.get_mut(offset..offset + len)?;
+    let fixed = len - changing.map_or(0, |words| words.len() * 8);
+    place[HEADER..HEADER + content.len()].copy_from_slice(content);
+    place[HEADER + content.len()..fixed].fill(0);
+    for (at, word) in (fixed..).step_by(8).zip(changing.into_iter().flatten()) {
+        place[at..at + 8].copy_from_slice(&word.to_le_bytes());
+    }
+    let head = len as u32 | if changing.is_some() { CHANGES } else { 0 };
+    let check = checksum(&place[HEADER..fixed], number);
+    place[..HEADER].copy_from_slice(&(u64::from(head) | u64::from(check) << 32).to_le_bytes());
+    Some(offset + len)
+}
+
+#[cfg(any(test, fuzzing))]
+impl Record<'_> {
+    /// What [`forge`] takes.
+    pub(crate) fn content(&self) -> Vec<u8> {
+        let mut content = vec![0; self.bytes()];
+        self.encode(&mut content);
+        content
     }
 }
 

@@ -656,7 +656,7 @@ fn next(head: Position, now: u32) -> Position {
     match head.tag.checked_add(1) {
         _ if now > head.time => Position { time: now, tag: 1 },
         Some(tag) => Position { time: head.time, tag },
-        None => Position { time: head.time + 1, tag: 1 },
+        None => Position { time: head.time.saturating_add(1), tag: 1 },
     }
 }
 

@@ -56,6 +56,11 @@ impl History {
         self.complete_since = self.complete_since.max(up_to);
     }
 
+    /// Nothing can be missing after this position.
+    pub(crate) fn limit(&mut self, head: Position) {
+        self.complete_since = self.complete_since.min(head);
+    }
+
     /// No entry expires before this second; `u32::MAX` without entries.
     pub(crate) fn next_expiry(&self) -> u32 {
         self.next_expiry

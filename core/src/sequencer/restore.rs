@@ -5,7 +5,7 @@
 //! positions, and find their channels as complete as they were. Where the journal is damaged, or older than the hub that had
 //! it, nothing is complete before now, so that everyone who resumes is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -30,8 +30,15 @@ struct Member {
     record: crate::log::Address,
 }
 
-/// A channel's record is not shorter.
-const LEAST_RECORD: usize = 32;
+/// A channel takes more memory than this, and all of them no more than `memory_limit`, of which the journal is twice as large.
+const LEAST_CHANNEL: usize = 128;
+/// No hub comes to so many messages of a channel.
+const MESSAGES: u64 = 1 << 63;
+
+/// Whether a hub can have come to this position: more are to follow it.
+fn possible(position: Position) -> bool {
+    position.time < u32::MAX
+}
 
 /// A key as it stands in the registry.
 struct Key {
@@ -58,7 +65,9 @@ impl State {
         let (log, torn) = Log::restore(journal.clone(), Class::Messages, &mut found);
         damaged |= torn;
         let new = journal.load(Word::Head) == 0;
-        let last = Position::unpack(journal.load(Word::Head));
+        let head = Position::unpack(journal.load(Word::Head));
+        damaged |= !possible(head);
+        let last = if possible(head) { head } else { Position::START };
         let interrupted = journal.load(Word::Busy) != 0;
         let before = Position::unpack(journal.load(Word::Before));
 
@@ -68,27 +77,40 @@ impl State {
         let mut replaced = Vec::new();
         let revoked = Arc::new(Revoked::default());
         let mut revoked_bytes = 0;
-        // A slot is never above the number of channels that the journal can have held.
-        let slots = journal.capacity() / LEAST_RECORD;
+        // A slot is never above the number of channels that there can have been.
+        let slots = journal.capacity() / 2 / LEAST_CHANNEL;
+        let (mut by_name, mut impossible) = (HashMap::new(), false);
         damaged |= !registry.revive(|entry, counters, record| match entry {
             registry::Entry::Channel { id, name, options } => {
                 let (Some(counters), Some(name)) = (counters, ChannelName::from_identity(name)) else {
                     return false;
                 };
                 if id.slot() as usize >= slots {
+                    impossible = true;
                     return false;
                 }
+                // The counters have no checksum.
+                let counted = counters.published < MESSAGES;
+                impossible |= !counted;
                 let channel = Channel {
                     history: History::new(counters.complete_since),
-                    published: counters.published,
+                    published: if counted { counters.published } else { 0 },
                     last: counters.last,
                     created: options.map(Box::new),
-                    ..Channel::new(id, name, record, now)
+                    ..Channel::new(id, name.clone(), record, now)
                 };
                 // An entry that was replaced, or moved, comes before the new one.
-                if let Some(old) = channels.insert(id.slot(), channel) {
-                    replaced.push(old.record);
+                let same_slot = channels.insert(id.slot(), channel);
+                if let Some(old) = &same_slot
+                    && old.name != name
+                {
+                    by_name.remove(&old.name);
                 }
+                // Nor were there ever two of one name.
+                let other_slot = by_name.insert(name, id.slot()).filter(|slot| *slot != id.slot());
+                let same_name = other_slot.and_then(|slot| channels.remove(&slot));
+                impossible |= same_name.is_some();
+                replaced.extend(same_slot.into_iter().chain(same_name).map(|old| old.record));
                 true
             }
             registry::Entry::Key { channel, key, published, expires } => {
@@ -113,6 +135,7 @@ impl State {
             }
         });
         replaced.into_iter().for_each(|record| registry.release(record));
+        damaged |= impossible;
 
         let mut state = Self {
             watermark: if new { start } else { Position::unpack(journal.load(Word::Watermark)) },
@@ -154,6 +177,7 @@ impl State {
             state.last = Some(Last { client, call, part, published });
         }
         state.head = state.head.max(newest);
+        damaged |= state.limit_counters();
         keys.sort_by_key(|key| key.expires);
         for Key { expires, channel, text, published, record } in keys {
             // Its message was to follow.
@@ -218,6 +242,26 @@ impl State {
         Ok(state)
     }
 
+    /// Sees to it that nothing is said of the time after the head: a subscriber would be told of a gap until that has come.
+    /// True where something was.
+    fn limit_counters(&mut self) -> bool {
+        let head = self.head;
+        let mut impossible = self.watermark > head;
+        self.watermark = self.watermark.min(head);
+        for id in self.channels.ids() {
+            let Some(channel) = self.channels.get_mut(id) else { continue };
+            // The newest may have been counted and not stored, without time to note the head.
+            let later = channel.history.complete_since() > head;
+            impossible |= later;
+            if later || channel.last > head {
+                channel.last = channel.last.min(head);
+                channel.history.limit(head);
+                self.registry.set_counters(channel.record, channel.counters());
+            }
+        }
+        impossible
+    }
+
     /// Puts the messages of the log into their histories; position and id of the newest.
     fn restore_messages(&mut self, damaged: &mut bool) -> (Position, u64) {
         let (channels, registry, stored) = (&mut self.channels, &mut self.registry, &mut self.stored);
@@ -226,7 +270,8 @@ impl State {
             let Some(record) = Record::decode(bytes) else { return false };
             let id = crate::channel::ChannelId::new(record.slot, record.birth);
             // Positions grow, whatever else is in the journal.
-            let Some(channel) = channels.get_mut(id).filter(|_| record.position > newest) else { return false };
+            let follows = record.position > newest && possible(record.position) && record.id < MESSAGES;
+            let Some(channel) = channels.get_mut(id).filter(|_| follows) else { return false };
             (newest, id_of_newest) = (record.position, record.id);
             channel.history.push(Entry { position: record.position, address, expires: record.expires });
             *stored += 1;

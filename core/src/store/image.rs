@@ -11,6 +11,7 @@ use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, fdatasync, fstat, fsyn
 use rustix::io::Errno;
 use xxhash_rust::xxh3::Xxh3;
 
+use super::saver::ROUNDS;
 use super::{lock, open_own};
 use crate::journal::{self, Header, Layout, PAGE, Word, reserve, write_all};
 
@@ -63,10 +64,7 @@ impl Image {
             file => file?,
         };
         lock(&file)?;
-        let header = Header::read(&file)?;
-        if u64::try_from(fstat(&file)?.st_size) != Ok(header.layout.saved()) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "it has an impossible size"));
-        }
+        let header = sound(&file)?;
         let redo = open_own(&redo_path(directory), OFlags::CREATE)?;
         let mut image = Self::of(directory, file, redo, header);
         image.recover()?;
@@ -178,6 +176,26 @@ impl Image {
     /// # Errors
     /// The system's. The image is then as before, or becomes what was to be saved when it is opened the next time.
     pub(super) fn save(&mut self, batch: Batch, sequence: u64, freed: &[Range<u64>]) -> io::Result<()> {
+        let pages = self.write_redo(batch, sequence)?;
+        self.apply(&pages)?;
+        self.header.sequence = sequence;
+        for range in freed {
+            let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            // It gives space back; where the file system cannot, it stays reserved.
+            if fallocate(&self.file, how, range.start, range.end - range.start).is_ok() {
+                let from = (range.start / PAGE as u64) as usize;
+                (from..(range.end / PAGE as u64) as usize)
+                    .for_each(|page| self.reserved[page / 64] &= !(1 << (page % 64)));
+            }
+        }
+        if self.room > LARGE {
+            self.forget_redo()?;
+        }
+        Ok(())
+    }
+
+    /// The first half of it: the redo is whole, and nothing of it in its place. Gives the numbers of the pages.
+    pub(super) fn write_redo(&mut self, batch: Batch, sequence: u64) -> io::Result<Vec<u32>> {
         let Batch { pages, mut hash } = batch;
         let numbers: Vec<u8> = pages.iter().flat_map(|page| page.to_le_bytes()).collect();
         let at = ((1 + pages.len()) * PAGE) as u64;
@@ -194,21 +212,7 @@ impl Image {
             let _ = ftruncate(&self.redo, 0).and_then(|()| unlink(redo_path(&self.directory)));
             return Err(error);
         }
-        self.apply(&pages)?;
-        self.header.sequence = sequence;
-        for range in freed {
-            let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-            // It gives space back; where the file system cannot, it stays reserved.
-            if fallocate(&self.file, how, range.start, range.end - range.start).is_ok() {
-                let from = (range.start / PAGE as u64) as usize;
-                (from..(range.end / PAGE as u64) as usize)
-                    .for_each(|page| self.reserved[page / 64] &= !(1 << (page % 64)));
-            }
-        }
-        if self.room > LARGE {
-            self.forget_redo()?;
-        }
-        Ok(())
+        Ok(pages)
     }
 
     fn forget_redo(&mut self) -> io::Result<()> {
@@ -253,7 +257,7 @@ impl Image {
             fdatasync(&self.redo)?;
             self.reserve_image(&pages)?;
             self.apply(&pages)?;
-            self.header = Header::read(&self.file)?;
+            self.header = sound(&self.file)?;
         }
         self.forget_redo()
     }
@@ -269,7 +273,9 @@ impl Image {
         let (words, _) = header.as_chunks();
         let [magic, id, sequence, count, checksum] = [0, 1, 2, 3, 4].map(|at| u64::from_le_bytes(words[at]));
         let all = self.header.layout.saved() / PAGE as u64;
-        let fits = count.checked_mul(PAGE as u64 + 4).is_some_and(|bytes| bytes <= length - PAGE as u64);
+        // A save takes each page once in each round; more than that could also be a hole without an end.
+        let fits = count <= all * (ROUNDS as u64 + 1)
+            && count.checked_mul(PAGE as u64 + 4).is_some_and(|bytes| bytes <= length - PAGE as u64);
         if magic != MAGIC || id != self.header.id || sequence < self.header.sequence || !fits {
             return Ok(None);
         }
@@ -291,6 +297,15 @@ impl Image {
         let whole = hash.digest() == checksum && pages.iter().all(|page| u64::from(*page) < all);
         Ok(whole.then_some(pages))
     }
+}
+
+/// What the image says of itself, if it has the size for that.
+fn sound(file: &OwnedFd) -> io::Result<Header> {
+    let header = Header::read(file)?;
+    if u64::try_from(fstat(file)?.st_size) != Ok(header.layout.saved()) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it has an impossible size"));
+    }
+    Ok(header)
 }
 
 fn remove(path: &Path) -> io::Result<()> {

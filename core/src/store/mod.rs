@@ -308,5 +308,57 @@ fn explain_memory(path: &Path, error: &io::Error) -> String {
     format!("store_path: {shown}: {error}: {cure}")
 }
 
+/// Has an image be written, and then what was to be saved next, and gives what is found after `how` says what went wrong in
+/// between: its lowest bits where the last save was cut off, the next whether something is damaged besides.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn tampered(how: u8, mut write: impl FnMut(&OwnedFd, Layout), found: impl Fn(&OwnedFd)) {
+    struct Place(PathBuf);
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+    let place = Place(Path::new(LIVE).join(format!("push-hostile-{:x}", random().expect("random numbers"))));
+    std::fs::create_dir(&place.0).expect("a tmpfs");
+    let (directory, layout) = (&place.0, Layout::small());
+    let mut image = Image::create(directory, layout, 7, None).expect("room");
+    let file = open_own(&image::path(directory), OFlags::empty()).expect("just made");
+    write(&file, layout);
+    let next = journal::create_with(layout).expect("memory");
+    journal::set(&next, Word::Id, 7).expect("memory");
+    write(&next, layout);
+    let mut batch = image.begin();
+    let mut bytes = [0; journal::PAGE];
+    for page in 0..300 {
+        let length = rustix::io::pread(&next, &mut bytes, u64::from(page) * journal::PAGE as u64).expect("memory");
+        if length == bytes.len() && bytes.iter().any(|byte| *byte != 0) {
+            image.add(&mut batch, page, &bytes).expect("room");
+        }
+    }
+    image.write_redo(batch, 1).expect("room");
+    drop(image);
+    let redo = open_own(&directory.join("journal.redo"), OFlags::empty()).expect("just made");
+    let length = u64::try_from(fstat(&redo).expect("a file").st_size).expect("a size");
+    match how & 7 {
+        0 => rustix::fs::ftruncate(&redo, 0).expect("a file"),
+        1 => rustix::fs::ftruncate(&redo, length / u64::from(how.max(1))).expect("a file"),
+        2 => journal::write_all(&redo, &[how], length.saturating_sub(u64::from(how) * 99)).expect("room"),
+        3 => journal::write_all(&redo, &(u64::MAX >> (how / 4)).to_le_bytes(), 24).expect("room"),
+        4 => rustix::fs::ftruncate(&redo, 1 << (how / 6)).expect("a file"),
+        _ => {}
+    }
+    if how & 24 == 24 {
+        rustix::fs::ftruncate(&file, layout.saved() / 32 * u64::from(how / 4)).expect("a file");
+    }
+    drop((file, redo));
+    let Ok(Some(image)) = Image::open(directory) else { return };
+    // What is recovered stays so.
+    let sequence = image.sequence();
+    drop(image);
+    let image = Image::open(directory).expect("the files are sound now").expect("there is an image");
+    assert_eq!(image.sequence(), sequence);
+    found(&build_live(&directory.join("live"), image.header().expect("an image").layout, &image).expect("room"));
+}
+
 #[cfg(test)]
 mod tests;

@@ -17,7 +17,7 @@ use crate::sequencer::Sequencer;
 /// Pages that are copied inside of the critical section: some ten microseconds.
 const FEW: usize = 32;
 /// How often what changed meanwhile is copied again before it is done inside of the critical section, however much it is.
-const ROUNDS: usize = 10;
+pub(super) const ROUNDS: usize = 10;
 /// Pages that are copied at a time outside.
 const MANY: usize = 256;
 /// The first wait after a failure; it doubles up to `LONGEST`.
