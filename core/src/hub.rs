@@ -135,8 +135,9 @@ impl Hub {
         let engine = Sequencer::new(limits(&config), mailboxes, start, socket, journal, access, control.clone())?;
         let engine = Arc::new(engine);
         let admission = Admission::new(&config);
-        for (client, inbox) in take_over(clients, &engine, &config, &admission).into_iter().zip(inboxes.iter().cycle())
-        {
+        let alive = || control.iter().for_each(|control| control.engine_lives());
+        let clients = take_over(clients, &engine, &config, &admission, &alive);
+        for (client, inbox) in clients.into_iter().zip(inboxes.iter().cycle()) {
             inbox.deal_client(client);
         }
         let saver = Saver::start(&config, &engine)?;
@@ -317,7 +318,13 @@ fn cannot_start(error: &io::Error) -> StartError {
 }
 
 /// Carries out what stands in the rings of these clients. Those that go on are given back.
-fn take_over(clients: Vec<Kept>, engine: &Sequencer, config: &Config, admission: &Arc<Admission>) -> Vec<Attachment> {
+fn take_over(
+    clients: Vec<Kept>,
+    engine: &Sequencer,
+    config: &Config,
+    admission: &Arc<Admission>,
+    alive: &dyn Fn(),
+) -> Vec<Attachment> {
     let took = |kept: Kept| match Attachment::take_over(kept, admission) {
         Ok(client) => Some(client),
         Err(error) => {
@@ -328,9 +335,11 @@ fn take_over(clients: Vec<Kept>, engine: &Sequencer, config: &Config, admission:
     let mut clients: Vec<Attachment> = clients.into_iter().filter_map(took).collect();
     for client in &clients {
         engine.complete(client.client(), client.progress());
+        alive();
     }
     let longest = config.max_channel_id_length;
     clients.retain_mut(|client| {
+        alive();
         let namespace = client.namespace().clone();
         client.drain(config.max_message_size, |origin, call| answer(engine, longest, &namespace, Some(origin), call))
     });

@@ -252,12 +252,13 @@ const LOCK: Duration = Duration::from_secs(5);
 
 /// Sees to it that nobody else writes to the journal as long as this process lives, or until it closes the file. A lock of the
 /// process, not of the descriptor: keeper and hub hold the same one.
-fn lock(file: &OwnedFd) -> io::Result<()> {
+fn lock(file: &OwnedFd, alive: &dyn Fn()) -> io::Result<()> {
     let deadline = Instant::now() + LOCK;
     loop {
         match fcntl_lock(file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(()),
             Err(Errno::ACCESS | Errno::AGAIN) if Instant::now() < deadline => {
+                alive();
                 std::thread::sleep(Duration::from_millis(5));
             }
             Err(Errno::ACCESS | Errno::AGAIN) => {
@@ -407,12 +408,12 @@ fn entries(file: impl AsFd, layout: Layout) -> io::Result<Vec<(u32, u64)>> {
 
 impl Region {
     /// Maps the journal and says what is in use in it, in no order. `tracked` has changes noted for a disk. The flag says that
-    /// something was damaged, so that messages may be missing.
+    /// something was damaged, so that messages may be missing. `alive` is called as long as this waits.
     ///
     /// # Errors
     /// It is no journal, or the system refuses.
-    pub(crate) fn open(file: OwnedFd, tracked: bool) -> io::Result<(Arc<Self>, Vec<Found>, bool)> {
-        lock(&file)?;
+    pub(crate) fn open(file: OwnedFd, tracked: bool, alive: &dyn Fn()) -> io::Result<(Arc<Self>, Vec<Found>, bool)> {
+        lock(&file, alive)?;
         let stat = rustix::fs::fstat(&file)?;
         let sealed =
             rustix::fs::fcntl_get_seals(&file).is_ok_and(|seals| seals.contains(SealFlags::SHRINK | SealFlags::GROW));
@@ -835,7 +836,7 @@ mod tests {
     use super::*;
 
     fn open(file: &OwnedFd) -> (Arc<Region>, Vec<Found>, bool) {
-        Region::open(file.try_clone().expect("a descriptor"), true).expect("a journal")
+        Region::open(file.try_clone().expect("a descriptor"), true, &|| ()).expect("a journal")
     }
 
     #[test]
@@ -897,7 +898,7 @@ mod tests {
     fn what_is_no_journal_is_refused() {
         let file = create(1 << 20).expect("a memfd");
         rustix::io::pwrite(&file, b"something else", 0).expect("a memfd");
-        assert!(Region::open(file, false).is_err());
-        assert!(Region::open(crate::process::sealed(c"empty", b"").expect("a memfd"), false).is_err());
+        assert!(Region::open(file, false, &|| ()).is_err());
+        assert!(Region::open(crate::process::sealed(c"empty", b"").expect("a memfd"), false, &|| ()).is_err());
     }
 }

@@ -246,11 +246,17 @@ impl Log {
 
     /// Goes through all records that are whole and not dead, in order, after [`Self::restore`]. `revived` is told each
     /// one's content, its changing words and its address, and says whether it is alive. False when some segment was
-    /// damaged and what follows there is lost: a record that was being written is no damage, its header comes last.
-    pub(crate) fn revive(&mut self, mut revived: impl FnMut(&[u8], Option<[u64; WORDS]>, Address) -> bool) -> bool {
+    /// damaged and what follows there is lost: a record that was being written is no damage, its header comes last. `alive`
+    /// is called all the while.
+    pub(crate) fn revive(
+        &mut self,
+        alive: &dyn Fn(),
+        mut revived: impl FnMut(&[u8], Option<[u64; WORDS]>, Address) -> bool,
+    ) -> bool {
         let mut whole = true;
         let last = self.segments.len().saturating_sub(1);
         for segment in &mut self.segments {
+            alive();
             let number = segment.number;
             let Some(extent) = &mut segment.extent else { continue };
             let mut offset = 0;

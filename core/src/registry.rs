@@ -91,8 +91,12 @@ impl Registry {
     }
 
     /// Goes through all entries; `revived` says which of them are alive. Counters come with channels. As [`Log::revive`].
-    pub(crate) fn revive(&mut self, mut revived: impl FnMut(Entry<'_>, Option<Counters>, Address) -> bool) -> bool {
-        self.log.revive(|bytes, words, address| {
+    pub(crate) fn revive(
+        &mut self,
+        alive: &dyn Fn(),
+        mut revived: impl FnMut(Entry<'_>, Option<Counters>, Address) -> bool,
+    ) -> bool {
+        self.log.revive(alive, |bytes, words, address| {
             let counters = words.map(|[complete_since, published, last]| Counters {
                 published,
                 last: Position::unpack(last),

@@ -210,7 +210,8 @@ impl Sequencer {
     ) -> io::Result<Self> {
         let events = limits.events.clone();
         let now = Moment::now().second();
-        let state = State::restore(limits, mailboxes.len(), start, now, journal, stored)?;
+        let alive = || control.iter().for_each(|control| control.engine_lives());
+        let state = State::restore(limits, mailboxes.len(), start, now, journal, stored, &alive)?;
         let revoked = state.revoked.clone();
         let (state, stirred, stored) = (Mutex::new(state), Notify::new(), stored.then(Arc::default));
         let started = Instant::now();
@@ -565,7 +566,7 @@ impl Sequencer {
         let mut state = self.enter();
         let head = state.head;
         let nothing = journal::create(0)?;
-        *state = State::restore(state.limits.clone(), self.mailboxes.len(), head, 0, nothing, false)?;
+        *state = State::restore(state.limits.clone(), self.mailboxes.len(), head, 0, nothing, false, &|| ())?;
         state.retired = true;
         Ok(head)
     }

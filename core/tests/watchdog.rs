@@ -64,6 +64,65 @@ fn a_hub_of_which_a_thread_hangs_is_killed_and_replaced() {
     assert_eq!(client.history("a", Position::START, 10).unwrap().len(), 1);
 }
 
+/// The hub that the keeper has started last, as soon as there is one.
+fn child(keeper: i32) -> i32 {
+    let mut found = None;
+    wait_until("the next hub", || {
+        let children = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")).unwrap();
+        found = children.split_whitespace().last().map(|pid| pid.parse().unwrap());
+        found.is_some()
+    });
+    found.unwrap()
+}
+
+/// Makes the process go round in circles where it is.
+#[cfg(target_arch = "x86_64")]
+fn spin(hung: Hung) {
+    const JUMP_TO_ITSELF: i64 = 0xfeeb;
+    // SAFETY: plain numbers, all of which are written.
+    let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
+    let none = std::ptr::null_mut::<libc::c_void>();
+    // SAFETY: the pointer is to a local of the kind that is asked for.
+    assert_eq!(unsafe { libc::ptrace(libc::PTRACE_GETREGS, hung.0, none, &raw mut registers) }, 0);
+    // SAFETY: without memory of ours.
+    assert_eq!(unsafe { libc::ptrace(libc::PTRACE_POKETEXT, hung.0, registers.rip, JUMP_TO_ITSELF) }, 0);
+    // SAFETY: as above.
+    assert_eq!(unsafe { libc::ptrace(libc::PTRACE_DETACH, hung.0, none, none) }, 0);
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn a_hub_that_hangs_while_it_reads_the_journal_is_killed_and_replaced() {
+    let site = Site::new();
+    let settings = [("watchdog", "1s"), ("max_messages_stored_per_channel", "none"), ("memory_limit", "256m")];
+    let running = Foreground::start(&site, &site.config(&settings));
+    let mut client = attach(&site.socket());
+    let payload = [7; 100];
+    let messages: Vec<_> = (0..1000).map(|_| ("a", NewMessage::new(&payload))).collect();
+    for _ in 0..300 {
+        client.publish_many(messages.clone()).unwrap();
+    }
+    let first = site.serving();
+    signal(first, Signal::KILL);
+    wait_until("it is gone", || child(running.pid()) != first);
+    let hub = child(running.pid());
+    // Long enough to have begun, and not to be done.
+    wait_until("it has what it needs", || {
+        let maps = fs::read_to_string(format!("/proc/{hub}/maps")).unwrap_or_default();
+        maps.contains("push-journal")
+    });
+    let Some(hung) = Hung::thread(hub) else {
+        eprintln!("debuggers are not allowed here");
+        return;
+    };
+    assert!(!site.log().contains("a new hub serves"), "{}", site.log());
+    spin(hung);
+    let said = format!("the hub (pid {hub}) hangs: the engine gave no sign of life for 3s; it is killed");
+    wait_until("the keeper notices", || site.log().contains(&said));
+    wait_until("the log names the cause", || site.log().contains(&format!("the hub (pid {hub}) ended: signal 6")));
+    wait_until("the next hub serves", || client.status().is_ok_and(|status| status.messages == 300_000));
+}
+
 #[test]
 fn a_hub_that_somebody_stopped_is_left_alone() {
     let site = Site::new();

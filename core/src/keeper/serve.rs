@@ -17,7 +17,7 @@ use super::pulse::Pulse;
 use super::run::Reload;
 use super::service::{self, Watchdog};
 use super::watched::{Backoff, End, Watched};
-use super::{StartError, patience};
+use super::{READY, StartError, patience};
 use crate::config::{Change, Config};
 use crate::control::{Kept, Report};
 use crate::lease::timespec;
@@ -50,7 +50,7 @@ pub(super) struct Keeper {
     backoff: Backoff,
     /// Since when there has been no lease; never in a process that was not started by one.
     alone: Option<Instant>,
-    /// For a hub that serves, where `watchdog` is set.
+    /// Where `watchdog` is set.
     pulse: Option<Pulse>,
     /// It was logged that the hub is stopped.
     stopped: bool,
@@ -282,6 +282,7 @@ impl Keeper {
         {
             if matches!(report, Report::Ready) {
                 hub.serves = Some(Instant::now());
+                self.pulse = None;
                 let Watched { pid, since, .. } = &hub.process;
                 tracing::info!("a new hub serves after {:?} (pid {pid})", since.elapsed());
             }
@@ -327,6 +328,7 @@ impl Keeper {
             self.take_reports();
         }
         if let Some(hub) = self.hub.take_if(|hub| hub.process.ended()) {
+            self.pulse = None;
             let (start, served) = hub.times();
             let HubProcess { process, .. } = hub;
             let (pid, wait) = (process.pid, self.backoff.next(start, served));
@@ -351,16 +353,19 @@ impl Keeper {
 
     /// Sees whether the hub hangs, and ends one that does.
     fn feel_pulse(&mut self) {
-        // One that starts is busy with the journal, and tells nobody how far it is.
-        let serving = self.hub.as_mut().filter(|hub| hub.serves.is_some());
-        let (Some(hub), Some(watchdog)) = (serving, self.config.watchdog) else {
+        let (Some(hub), Some(watchdog)) = (&mut self.hub, self.config.watchdog) else {
             self.pulse = None;
             return;
         };
+        // One that starts may read the journal for long, and gives signs of life meanwhile.
+        let (watchdog, threads) =
+            if hub.serves.is_some() { (watchdog, self.config.threads) } else { (watchdog.max(READY), 0) };
         let now = Instant::now();
         let pulse = self.pulse.get_or_insert_with(|| Pulse::new(watchdog, now));
-        let Some(silent) = pulse.look(now, &self.vitals, self.config.threads) else { return };
-        hub.ask();
+        let Some(silent) = pulse.look(now, &self.vitals, threads) else { return };
+        if hub.serves.is_some() {
+            hub.ask();
+        }
         let pid = hub.process.pid;
         match silent {
             None => self.stopped &= !pulse.heard(),

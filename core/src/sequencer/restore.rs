@@ -32,6 +32,8 @@ struct Member {
 
 /// A channel takes more memory than this, and all of them no more than `memory_limit`, of which the journal is twice as large.
 const LEAST_CHANNEL: usize = 128;
+/// After so many channels or members a sign of life.
+const MANY: usize = 1000;
 /// No hub comes to so many messages of a channel.
 const MESSAGES: u64 = 1 << 63;
 
@@ -50,7 +52,7 @@ struct Key {
 }
 
 impl State {
-    /// See the module. Of a new journal, the empty state.
+    /// See the module. Of a new journal, the empty state. `alive` is called again and again, however long it takes.
     pub(super) fn restore(
         limits: Limits,
         threads: usize,
@@ -58,8 +60,9 @@ impl State {
         now: u32,
         journal: OwnedFd,
         stored: bool,
+        alive: &dyn Fn(),
     ) -> io::Result<Self> {
-        let (journal, mut found, mut damaged) = Region::open(journal, stored)?;
+        let (journal, mut found, mut damaged) = Region::open(journal, stored, alive)?;
         let (mut registry, torn) = Registry::restore(journal.clone(), &mut found);
         damaged |= torn;
         let (log, torn) = Log::restore(journal.clone(), Class::Messages, &mut found);
@@ -80,7 +83,7 @@ impl State {
         // A slot is never above the number of channels that there can have been.
         let slots = journal.capacity() / 2 / LEAST_CHANNEL;
         let (mut by_name, mut impossible) = (HashMap::new(), false);
-        damaged |= !registry.revive(|entry, counters, record| match entry {
+        damaged |= !registry.revive(alive, |entry, counters, record| match entry {
             registry::Entry::Channel { id, name, options } => {
                 let (Some(counters), Some(name)) = (counters, ChannelName::from_identity(name)) else {
                     return false;
@@ -136,6 +139,7 @@ impl State {
         });
         replaced.into_iter().for_each(|record| registry.release(record));
         damaged |= impossible;
+        alive();
 
         let mut state = Self {
             watermark: if new { start } else { Position::unpack(journal.load(Word::Watermark)) },
@@ -169,7 +173,7 @@ impl State {
             journal,
             limits,
         };
-        let (newest, id) = state.restore_messages(&mut damaged);
+        let (newest, id) = state.restore_messages(&mut damaged, alive);
         if newest > before {
             let client = state.journal.load(Word::Client);
             let (call, part) = (state.journal.load(Word::Call), state.journal.load(Word::Part));
@@ -202,7 +206,10 @@ impl State {
         if damaged || lost {
             state.watermark = state.head;
         }
-        for id in state.channels.ids() {
+        for (count, id) in state.channels.ids().into_iter().enumerate() {
+            if count % MANY == 0 {
+                alive();
+            }
             let Some(channel) = state.channels.get_mut(id) else { continue };
             if damaged || lost {
                 channel.history.lose(state.watermark);
@@ -215,7 +222,10 @@ impl State {
             state.arm(now, id);
         }
         let moment = Now { tick: 0, second: now };
-        for Member { place, user, info, since, lease, record } in members {
+        for (count, Member { place, user, info, since, lease, record }) in members.into_iter().enumerate() {
+            if count % MANY == 0 {
+                alive();
+            }
             let id = place.channel().and_then(|name| state.channels.find(name));
             if id.is_some_and(|id| !state.has_presence(id)) {
                 // The hub was killed before it had all of them leave.
@@ -263,10 +273,10 @@ impl State {
     }
 
     /// Puts the messages of the log into their histories; position and id of the newest.
-    fn restore_messages(&mut self, damaged: &mut bool) -> (Position, u64) {
+    fn restore_messages(&mut self, damaged: &mut bool, alive: &dyn Fn()) -> (Position, u64) {
         let (channels, registry, stored) = (&mut self.channels, &mut self.registry, &mut self.stored);
         let (mut newest, mut id_of_newest) = (Position::START, 0);
-        *damaged |= !self.log.revive(|bytes, _, address| {
+        *damaged |= !self.log.revive(alive, |bytes, _, address| {
             let Some(record) = Record::decode(bytes) else { return false };
             let id = crate::channel::ChannelId::new(record.slot, record.birth);
             // Positions grow, whatever else is in the journal.

@@ -43,7 +43,7 @@ fn state(limits: Limits) -> State {
 /// The hub that starts `now` with this journal. The one before it is as good as killed when it was dropped.
 fn restored(limits: Limits, now: u32, journal: &OwnedFd) -> State {
     let journal = journal.try_clone().expect("a descriptor");
-    State::restore(limits, 2, Position { time: START, tag: 0 }, now, journal, false).expect("a journal")
+    State::restore(limits, 2, Position { time: START, tag: 0 }, now, journal, false, &|| ()).expect("a journal")
 }
 
 fn wanted(set: &BTreeSet<usize>) -> Vec<Wanted> {
@@ -762,6 +762,7 @@ proptest! {
         }
         let Ok(mut state) = State::restore(
             limits(), 2, Position { time: now + 1, tag: 0 }, now, journal.try_clone().expect("a descriptor"), false,
+            &|| (),
         ) else { return Ok(()) };
         for channel in 0..NAMES.len() {
             for message in state.history(now, &name(channel), Position::START, usize::MAX) {
