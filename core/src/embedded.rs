@@ -34,7 +34,6 @@ use crate::store;
 /// A running hub in this process; also one that has ended, whose calls fail.
 pub struct Embedded {
     engine: Arc<Sequencer>,
-    longest_name: usize,
     /// How long a call may wait for the threads.
     timeout: Duration,
     namespace: Namespace,
@@ -73,7 +72,6 @@ impl Embedded {
         match Self::serve(&config, &listeners, &journal) {
             Ok((hub, [listen, admin_listen])) => Ok(Self {
                 engine: hub.engine().clone(),
-                longest_name: config.max_channel_id_length,
                 timeout: config.timeout,
                 namespace: config.namespace.clone(),
                 listen,
@@ -177,14 +175,14 @@ impl Embedded {
     pub(crate) fn call(&self, namespace: &Namespace, call: Call<'_>) -> Outcome {
         self.check()?;
         let Call::Disconnect { user, channel, reason, revoke } = call else {
-            return answer(&self.engine, self.longest_name, namespace, None, call);
+            return answer(&self.engine, namespace, None, call);
         };
         let (done, count) = sync_channel(1);
         let done = Box::new(move |ended| {
             // Nobody waits any more when it took too long.
             let _ = done.send(ended);
         });
-        disconnect(&self.engine, self.longest_name, namespace, Disconnect { user, channel, reason, revoke }, done)?;
+        disconnect(&self.engine, namespace, Disconnect { user, channel, reason, revoke }, done)?;
         let late = |_| Error::Timeout { milliseconds: self.timeout.as_millis() as u64 };
         count.recv_timeout(self.timeout).map(Answer::Count).map_err(late)
     }

@@ -312,7 +312,7 @@ impl Script<'_> {
                         message_ttl: Some(self.second()),
                     };
                     let (slot, birth) = (self.any() as u32, self.any() as u32 % 4);
-                    let made = self.number::<1>() % 2 == 0;
+                    let made = self.number::<1>().is_multiple_of(2);
                     let (id, name) = (ChannelId::new(slot, birth), self.text());
                     let entry = Entry::Channel { id, name: &name, options: made.then_some(options) };
                     let counters = [self.position(&mut last).pack(), self.any(), self.position(&mut last).pack()];

@@ -337,11 +337,10 @@ fn take_over(
         engine.complete(client.client(), client.progress());
         alive();
     }
-    let longest = config.max_channel_id_length;
     clients.retain_mut(|client| {
         alive();
         let namespace = client.namespace().clone();
-        client.drain(config.max_message_size, |origin, call| answer(engine, longest, &namespace, Some(origin), call))
+        client.drain(config.max_message_size, |origin, call| answer(engine, &namespace, Some(origin), call))
     });
     clients
 }

@@ -278,6 +278,13 @@ pub(crate) fn is_free(file: &OwnedFd) -> bool {
     free
 }
 
+/// The largest `memory_limit` that the journal has addresses for. It was made for half of it, but messages need not be
+/// scattered so much.
+pub(crate) fn most_memory(file: impl AsFd) -> io::Result<u64> {
+    let Layout { pages } = Header::read(file)?.layout;
+    Ok((u64::from(pages) * PAGE as u64).saturating_sub(SCATTER))
+}
+
 /// Makes an empty file a journal without extents.
 pub(crate) fn begin(file: impl AsFd, layout: Layout, id: u64) -> io::Result<()> {
     let words = [MAGIC, VERSION, u64::from(layout.pages), id];

@@ -16,23 +16,51 @@ use rustix::net::{SocketAddrUnix, getpeername};
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::config::{Log, LogLevel};
 
-/// By which the level of a running process is changed.
-static LEVEL: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
+/// What decides which lines there are.
+type Filter = reload::Layer<LevelFilter, Registry>;
+/// What writes those that there are.
+type Writer = Box<dyn Layer<Layered<Filter, Registry>> + Send + Sync>;
+
+/// By which a running process changes them.
+struct Running {
+    level: reload::Handle<LevelFilter, Registry>,
+    writer: reload::Handle<Writer, Layered<Filter, Registry>>,
+    log: Mutex<Log>,
+}
+
+static RUNNING: OnceLock<Running> = OnceLock::new();
 
 /// Log lines of this process go to `log` from now on. A file must stand on the standard error stream already: see [`open`].
 /// Called once.
 pub fn start(log: &Log, level: LogLevel) {
-    let (filter, handle) = reload::Layer::new(filter(level));
+    let (filter, level) = reload::Layer::new(filter(level));
     let lines = Lines::of(log, io::stderr().as_fd());
-    tracing_subscriber::registry().with(filter).with(layer(lines)).init();
-    let _ = LEVEL.set(handle);
+    let (lines, writer) = reload::Layer::new(layer(lines));
+    tracing_subscriber::registry().with(filter).with(lines).init();
+    let _ = RUNNING.set(Running { level, writer, log: Mutex::new(log.clone()) });
+}
+
+/// Log lines go to `log` from now on; what a dying process says, too, if that is a file.
+///
+/// # Errors
+/// As [`open`]; then they go where they went.
+pub fn change(log: &Log) -> io::Result<()> {
+    let Some(running) = RUNNING.get() else { return Ok(()) };
+    let mut current = running.log.lock().unwrap_or_else(PoisonError::into_inner);
+    if *current == *log {
+        return Ok(());
+    }
+    open(log)?;
+    let _ = running.writer.reload(layer(Lines::of(log, io::stderr().as_fd())));
+    *current = log.clone();
+    Ok(())
 }
 
 /// The same for a hub in another program, to which the standard error stream belongs. Where that program collects events
@@ -78,9 +106,9 @@ where
 
 /// Lines of another level are written from now on.
 pub fn set_level(level: LogLevel) {
-    if let Some(handle) = LEVEL.get() {
+    if let Some(running) = RUNNING.get() {
         // It fails only after the end of the subscriber, which stays.
-        let _ = handle.reload(filter(level));
+        let _ = running.level.reload(filter(level));
     }
 }
 
@@ -133,11 +161,13 @@ fn replace_stderr(file: &File) -> io::Result<()> {
 }
 
 /// Opens the file again, which somebody has moved away. What cannot be opened is logged, to where it was.
-pub fn reopen(log: &Log) {
+pub fn reopen() {
+    let Some(running) = RUNNING.get() else { return };
+    let log = running.log.lock().unwrap_or_else(PoisonError::into_inner).clone();
     if !matches!(log, Log::File(_)) {
         return;
     }
-    match open(log) {
+    match open(&log) {
         Ok(()) => tracing::info!("the log was opened again"),
         Err(error) => tracing::error!(
             "log = \"{log}\" cannot be opened again: {error}; the old file is still written: make the new one, or its \

@@ -22,6 +22,8 @@ mod restore;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -55,6 +57,8 @@ const BATCH: usize = 256 << 10;
 const SEAT: usize = 16;
 /// Channels that are looked at in one entry for what has expired. Many may come to their end in the same second.
 const EXPIRE: usize = 500;
+/// Bytes of stored messages that go in one entry when `memory_limit` is lowered.
+const STEP: u64 = 4 << 20;
 /// Channels that are looked at in one entry for whom they belong to.
 const OWNED: usize = 1000;
 /// Why publications to the events channel, and whatever else would change it, are refused.
@@ -177,6 +181,9 @@ type Woken = u64;
 /// See the module.
 pub struct Sequencer {
     state: Mutex<State>,
+    /// Of the limits, those that are looked at outside of the critical section.
+    message_size: AtomicU64,
+    longest_name: AtomicUsize,
     mailboxes: Box<[Arc<Mailbox>]>,
     /// What `status` says of the process.
     started: Instant,
@@ -210,12 +217,36 @@ impl Sequencer {
     ) -> io::Result<Self> {
         let events = limits.events.clone();
         let now = Moment::now().second();
+        let (message_size, longest_name) = (limits.message_size.into(), limits.channel_id_length.into());
         let alive = || control.iter().for_each(|control| control.engine_lives());
         let state = State::restore(limits, mailboxes.len(), start, now, journal, stored, &alive)?;
         let revoked = state.revoked.clone();
         let (state, stirred, stored) = (Mutex::new(state), Notify::new(), stored.then(Arc::default));
         let started = Instant::now();
-        Ok(Self { state, mailboxes, started, socket, events, access, revoked, stirred, control, stored })
+        Ok(Self {
+            state,
+            message_size,
+            longest_name,
+            mailboxes,
+            started,
+            socket,
+            events,
+            access,
+            revoked,
+            stirred,
+            control,
+            stored,
+        })
+    }
+
+    /// `max_message_size`
+    pub(crate) fn message_size(&self) -> u64 {
+        self.message_size.load(Relaxed)
+    }
+
+    /// `max_channel_id_length`
+    pub(crate) fn longest_name(&self) -> usize {
+        self.longest_name.load(Relaxed)
     }
 
     /// Signs and verifies tokens.
@@ -553,11 +584,19 @@ impl Sequencer {
         self.change(State::expire)
     }
 
-    /// Enforces other limits from now on: on what comes, not on what is there.
+    /// Enforces other limits from now on: on what comes, and that of the memory on what is stored.
     pub(crate) fn set_limits(&self, limits: Limits) {
-        let mut state = self.enter();
-        state.presence.set(limits.presence);
-        state.limits = limits;
+        self.message_size.store(limits.message_size, Relaxed);
+        self.longest_name.store(limits.channel_id_length, Relaxed);
+        let memory = limits.memory;
+        {
+            let mut state = self.enter();
+            state.presence.set(limits.presence);
+            let before = state.limits.memory;
+            state.limits = Limits { memory: before.max(memory), ..limits };
+        }
+        // In parts, so that nobody waits until all of it is gone.
+        while self.change(|state, _| state.approach(memory)) {}
     }
 
     /// Lets go of the journal: another hub goes on with it. Whoever enters after that ends this hub, which has nothing to
@@ -1006,6 +1045,19 @@ impl State {
                 return;
             }
         }
+    }
+
+    /// A step towards another `memory_limit`. True when there is more to do.
+    fn approach(&mut self, limit: u64) -> bool {
+        let now = self.memory() as u64;
+        self.limits.memory = limit.max(now.saturating_sub(STEP));
+        self.make_room(0, None);
+        if self.limits.memory > limit && (self.memory() as u64) < now {
+            return true;
+        }
+        // Or nothing is left to give way.
+        self.limits.memory = limit;
+        false
     }
 
     fn tidy(&mut self) {

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use push_core::config::Config;
 use push_core::keeper::{How, StartError, start_or_adopt};
+use push_core::message::NewMessage;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Signal, geteuid};
 use support::process::*;
@@ -137,6 +138,68 @@ fn sighup_takes_over_what_a_running_hub_can_and_names_the_rest() {
     let mut same = after.clone();
     same.set("threads", "2").unwrap();
     assert_eq!(start_or_adopt(&same, Path::new(PROGRAM)).unwrap().how, How::Adopted);
+}
+
+#[test]
+fn sighup_changes_memory_sizes_and_log_of_a_hub_that_goes_on() {
+    let site = Site::new();
+    let settings = |memory: &'static str, size: &'static str| {
+        let base = [("memory_limit", memory), ("max_message_size", size), ("max_messages_stored_per_channel", "none")];
+        site.config(&base)
+    };
+    let running = Foreground::start(&site, &settings("8m", "64k"));
+    let hub = site.hub();
+    let mut client = attach(&site.socket());
+    let payload = [7; 10_000];
+    for _ in 0..600 {
+        client.publish("long-name", &NewMessage::new(&payload)).unwrap();
+    }
+    assert!(client.status().unwrap().memory > 6_000_000);
+    let reload = |memory, size, more: &[(&str, &str)]| {
+        let mut config = settings(memory, size);
+        more.iter().for_each(|(key, value)| config.set(key, value).unwrap());
+        site.write(&config);
+        signal(running.pid(), Signal::HUP);
+    };
+    let other = site.path("run/other.log");
+    let log = || fs::read_to_string(&other).unwrap_or_default();
+    let moved = [("max_channel_id_length", "5"), ("log", other.to_str().unwrap())];
+    reload("2m", "20k", &moved);
+    // A client that was there before learns of it, too.
+    let large = [7; 30_000];
+    wait_until("the sizes hold", || client.publish("a", &NewMessage::new(&large)).is_err());
+    let error = client.publish("a", &NewMessage::new(&large)).unwrap_err().to_string();
+    assert!(error.contains("max_message_size allows 20480"), "{error}");
+    wait_until("the memory is given back", || client.status().unwrap().memory <= 2 << 20);
+    assert!(client.status().unwrap().messages > 100, "the newest stay");
+    let error = client.publish("long-name", &NewMessage::new(b"x")).unwrap_err().to_string();
+    assert!(error.contains("max_channel_id_length allows 5"), "{error}");
+    assert!(
+        log().contains("SIGHUP: changed from now on: memory_limit, max_message_size, max_channel_id_length, log"),
+        "{}",
+        log()
+    );
+    assert!(site.log().contains("SIGHUP: the log goes on in /"), "{}", site.log());
+    assert!(!site.log().contains("changed from now on"));
+
+    // And larger, as far as there are addresses.
+    reload("16m", "64k", &moved);
+    wait_until("it is taken", || log().contains("changed from now on: memory_limit, max_message_size\n"));
+    wait_until("the sizes hold", || client.publish("a", &NewMessage::new(&large)).is_ok());
+    for _ in 0..1200 {
+        client.publish("a", &NewMessage::new(&payload)).unwrap();
+    }
+    assert!(client.status().unwrap().memory > 10_000_000);
+    reload("17m", "64k", &moved);
+    wait_until("it is refused", || log().contains("needs a restart: memory_limit (above 16 MB, for which this hub"));
+    let mut nowhere = moved;
+    nowhere[1].1 = "/nowhere/hub.log";
+    reload("16m", "64k", &nowhere);
+    wait_until("it is refused", || log().contains("needs a restart: log (\"/nowhere/hub.log\": No such file"));
+    assert_eq!(site.hub(), hub);
+    signal(hub, Signal::KILL);
+    wait_until("the next hub serves", || log().contains("a new hub serves"));
+    assert!(client.publish("a", &NewMessage::new(&large)).unwrap().id > 1000);
 }
 
 #[test]

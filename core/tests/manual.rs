@@ -25,8 +25,11 @@ fn table(keys: &[Key], location: bool) -> String {
 
 fn keys() -> String {
     let keys = Config::keys();
+    let built_in: Vec<String> = keys.iter().filter(|key| key.restart).map(|key| format!("`{}`", key.name)).collect();
+    let (last, most) = built_in.split_last().unwrap();
+    let restart = format!("When they change, {} and {last} need a restart of the hub.\n", most.join(", "));
     format!(
-        "{BEGIN}\n## For the whole hub\n\n{}\n## For all locations, or for one\n\n{}\n{END}",
+        "{BEGIN}\n## For the whole hub\n\n{}\n{restart}\n## For all locations, or for one\n\n{}\n{END}",
         table(&keys, false),
         table(&keys, true)
     )

@@ -164,7 +164,9 @@ async fn record(socket: OwnedFd, state: Arc<State>, slowness: Duration) {
         Ok(Greeting::Attach(client)) => {
             state.attached.fetch_add(1, SeqCst);
             let pid = client.peer().pid;
-            client.serve(LIMIT, |_, call| apply(pid, &state, slowness, call), &Feed::default(), &Halt::default()).await;
+            client
+                .serve(|| LIMIT, |_, call| apply(pid, &state, slowness, call), &Feed::default(), &Halt::default())
+                .await;
             state.ended.fetch_add(1, SeqCst);
         }
         Ok(other) => panic!("nobody asks for {other:?}"),

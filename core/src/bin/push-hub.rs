@@ -218,6 +218,9 @@ fn hub() -> ExitCode {
         match (keeper.next(&control), halted) {
             (Told::Config(config), _) => {
                 logging::set_level(config.log_level);
+                if let Err(error) = logging::change(&config.log) {
+                    tracing::error!("log = \"{}\": {error}: this hub goes on where it was", config.log);
+                }
                 hub.reconfigure(&Arc::from(config));
             }
             (Told::Answer, halted) => {

@@ -1,9 +1,9 @@
 //! What a running hub takes over of another configuration, and what waits for its restart.
 
-use super::{Config, ConfigError, LOCATION_NAMES, Location};
+use super::{Config, ConfigError, LOCATION_NAMES, Location, Log};
 
-/// Keys that are read each time they are needed, or by clients only. The others are built into sockets, threads, memory
-/// and rings, or into what stored channels were counted as.
+/// Keys that are read each time they are needed, or by clients only. The others are built into sockets, threads and rings, or
+/// into what stored channels were counted as. What else can change is decided in [`Config::change_to`].
 const AT_RUN_TIME: &[&str] = &[
     "backoff",
     "channel_deleted_message_text",
@@ -19,9 +19,11 @@ const AT_RUN_TIME: &[&str] = &[
     "keepalive_timeout",
     "linger",
     "log_level",
+    "max_channel_id_length",
     "max_channels_per_subscription",
     "max_client_bytes_per_uid",
     "max_clients_per_uid",
+    "max_message_size",
     "max_messages_stored_per_channel",
     "max_number_of_channels",
     "max_number_of_wildcard_channels",
@@ -42,6 +44,14 @@ const AT_RUN_TIME: &[&str] = &[
     "watchdog",
 ];
 
+/// Keys that change as far as it is possible.
+const IN_PART: &[&str] = &["log", "memory_limit"];
+
+/// Whether a running hub takes over nothing of another value of the key.
+pub(super) fn needs_restart(key: &str) -> bool {
+    !AT_RUN_TIME.contains(&key) && !IN_PART.contains(&key)
+}
+
 /// A step from one configuration towards another.
 #[derive(Debug)]
 pub struct Change {
@@ -54,21 +64,32 @@ pub struct Change {
 }
 
 impl Config {
-    /// What a hub with this configuration can take over of `new` while it runs.
+    /// What a hub with this configuration can take over of `new` while it runs. Its journal has room for a `memory_limit` of
+    /// so many bytes.
     ///
     /// # Errors
     /// What can be taken over does not go together with what stays.
-    pub fn change_to(&self, new: &Self) -> Result<Change, ConfigError> {
+    pub fn change_to(&self, new: &Self, most_memory: u64) -> Result<Change, ConfigError> {
         let mut change = Change { config: self.clone(), taken: Vec::new(), left: Vec::new() };
         let pairs = self.values().into_iter().zip(new.values());
         let of_hub = pairs.filter(|((key, _), _)| !LOCATION_NAMES.contains(key));
         for ((key, old), (_, value)) in of_hub {
             if old == value {
-            } else if AT_RUN_TIME.contains(&key) {
-                change.config.assign(key, &value)?;
-                change.taken.push(key.to_owned());
-            } else {
-                change.left.push(key.to_owned());
+                continue;
+            }
+            let left = match key {
+                "memory_limit" if new.memory_limit > most_memory => {
+                    Some(format!("memory_limit (above {} MB, for which this hub has no addresses)", most_memory >> 20))
+                }
+                "log" if new.log == Log::Stderr => Some("log (the standard error stream was left)".to_owned()),
+                key => needs_restart(key).then(|| key.to_owned()),
+            };
+            match left {
+                Some(left) => change.left.push(left),
+                None => {
+                    change.config.assign(key, &value)?;
+                    change.taken.push(key.to_owned());
+                }
             }
         }
         change.take_locations(self, new)?;
@@ -113,12 +134,12 @@ mod tests {
     }
 
     fn change(old: &str, new: &str) -> Change {
-        parsed(old).change_to(&parsed(new)).unwrap()
+        parsed(old).change_to(&parsed(new), 300 << 20).unwrap()
     }
 
     #[test]
     fn every_key_of_the_list_exists() {
-        for key in AT_RUN_TIME {
+        for key in AT_RUN_TIME.iter().chain(IN_PART) {
             assert!(Config::keys().iter().any(|found| found.name == *key && !found.location), "{key}");
         }
     }
@@ -127,10 +148,21 @@ mod tests {
     fn limits_are_taken_and_what_is_built_in_is_left() {
         let change = change("", "message_ttl = '1m'\nthreads = 64\nlog_level = 'debug'\nmemory_limit = '1g'");
         assert_eq!(change.taken, ["message_ttl", "log_level"]);
-        assert_eq!(change.left, ["threads", "memory_limit"]);
+        assert_eq!(change.left, ["threads", "memory_limit (above 300 MB, for which this hub has no addresses)"]);
         let expected = parsed("message_ttl = '1m'\nlog_level = 'debug'");
         assert_eq!(change.config.to_toml(), expected.to_toml());
         assert_eq!(change.config.hash(), expected.hash(), "a master that has the same adopts it");
+    }
+
+    #[test]
+    fn memory_and_log_change_as_far_as_that_is_possible() {
+        let larger = change("", "memory_limit = '300m'\nmax_message_size = '1m'\nlog = '/var/log/push/hub.log'");
+        assert_eq!((larger.taken.len(), larger.left.len()), (3, 0));
+        assert_eq!(change("", "memory_limit = '1m'").taken, ["memory_limit"]);
+        assert_eq!(change("log = '/a'", "log = 'syslog'").taken, ["log"]);
+        assert_eq!(change("log = '/a'", "").left, ["log (the standard error stream was left)"]);
+        let error = parsed("").change_to(&parsed("memory_limit = '1m'\nmax_message_size = '2m'"), 1 << 20).unwrap_err();
+        assert!(error.to_string().contains("a message must fit"), "{error}");
     }
 
     #[test]
@@ -155,7 +187,7 @@ mod tests {
     fn what_stays_and_what_comes_must_go_together() {
         let old = parsed("");
         let new = parsed("wildcard_channel_prefix = 'b_'\nmax_number_of_wildcard_channels = 5");
-        let error = old.change_to(&new).unwrap_err().to_string();
+        let error = old.change_to(&new, 0).unwrap_err().to_string();
         assert!(error.contains("counts nothing without wildcard_channel_prefix"), "{error}");
     }
 }

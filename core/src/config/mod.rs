@@ -45,6 +45,8 @@ pub struct Key {
     pub description: String,
     /// Whether it may also stand in a `[[location]]`.
     pub location: bool,
+    /// Whether a running hub goes on as it was when it changes.
+    pub restart: bool,
 }
 
 /// Why a configuration is refused.
@@ -296,6 +298,7 @@ macro_rules! declare {
                         allowed: $kind.allowed(),
                         description: concat!($($doc),+).trim().to_owned(),
                         location: false,
+                        restart: change::needs_restart(stringify!($key)),
                     },)+
                     $(Key {
                         name: stringify!($lkey),
@@ -303,6 +306,7 @@ macro_rules! declare {
                         allowed: $lkind.allowed(),
                         description: concat!($($ldoc),+).trim().to_owned(),
                         location: true,
+                        restart: false,
                     },)+
                     $(Key {
                         name: stringify!($fkey),
@@ -310,6 +314,7 @@ macro_rules! declare {
                         allowed: "the path of a file".to_owned(),
                         description: concat!($($fdoc),+).trim().to_owned(),
                         location: true,
+                        restart: false,
                     },)+
                 ]
             }
@@ -401,7 +406,8 @@ declare! {
         secret_file: PathBuf = kind::FilePath, default_secret_file(), shown "/var/lib/push/secret; for users other than root to whom that directory does not belong $XDG_STATE_HOME/push/secret, else ~/.local/state/push/secret";
         /// HTTP threads.
         threads: usize = kind::Number(1..=64), default_threads(), shown "number of cores, at most 8";
-        /// Memory for channels and stored messages; when it is reached the oldest stored messages go.
+        /// Memory for channels and stored messages; when it is reached the oldest stored messages go. A running hub takes up to
+        /// twice what it was at its start.
         memory_limit: u64 = kind::Size(1 << 20..=1 << 40), "256m";
         /// Directory in which the hub's user keeps stored messages, channels and keys, so that they outlive the machine; none: they
         /// outlive the hub only. It has to be there; nobody shares it.
@@ -473,7 +479,8 @@ declare! {
         /// (SIGSTOP, a debugger) is left alone.
         watchdog: Option<Duration> = kind::Optional(kind::Time { least: SECOND, most: DAY }), "30s";
         /// Where log lines go. Under FPM, whose standard error stream ends with the start, set a file or syslog. A file is
-        /// opened again at SIGUSR1. Lines to the journal of systemd carry their level.
+        /// opened again at SIGUSR1. Lines to the journal of systemd carry their level. A running hub goes on in another file or
+        /// in syslog, and does not come back to stderr.
         log: Log = kind::LogTarget, "stderr";
         /// How much is logged.
         log_level: LogLevel = kind::Level, "info";

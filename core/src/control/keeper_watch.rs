@@ -165,7 +165,7 @@ fn take_signals(control: &Control) -> bool {
             return false;
         }
         if signal == Signal::USR1 {
-            logging::reopen(&control.log);
+            logging::reopen();
         }
     }
     true

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 
 use crate::channel::ThreadId;
-use crate::config::{Config, Log};
+use crate::config::Config;
 use crate::keeper::estate::{Estate, LINE, MOST_LEASES};
 use crate::lease;
 use crate::message::Position;
@@ -71,7 +71,6 @@ pub struct Control {
     signals: Signals,
     vitals: Vitals,
     config_hash: AtomicU64,
-    log: Log,
 }
 
 /// What is changed together: a keeper that is given the estate hears on its line of all that is added later.
@@ -149,7 +148,7 @@ impl Control {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
         let start = after(now, vitals.position());
         let held = Mutex::new(Held { line: Arc::new(line), estate: Some(estate) });
-        let control = Self { held, signals, vitals, config_hash: config.hash().into(), log: config.log.clone() };
+        let control = Self { held, signals, vitals, config_hash: config.hash().into() };
         // Hubs may die faster than one a second, before any publication.
         control.position(start);
         let keeper = KeeperWatch::new(keeper);

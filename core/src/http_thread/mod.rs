@@ -241,6 +241,7 @@ impl HttpThread {
             }
             self.counters().woken();
             if let Some(config) = self.inbox.config.lock().expect("taking a pointer does not panic").take() {
+                self.feeds.reconfigure(config.clone());
                 self.config = config;
             }
             self.adopt();
@@ -269,7 +270,6 @@ impl HttpThread {
         Serving {
             admission: self.admission.clone(),
             engine: self.engine.clone(),
-            config: self.config.clone(),
             control: self.control.clone(),
             inbox: self.inbox.clone(),
             feeds: self.feeds.clone(),
@@ -807,7 +807,6 @@ fn refusal_frame(refusal: &Reply) -> Vec<u8> {
 struct Serving {
     admission: Arc<Admission>,
     engine: Arc<Sequencer>,
-    config: Arc<Config>,
     control: Option<Arc<Control>>,
     inbox: Arc<Inbox>,
     feeds: Rc<Feeds>,
@@ -867,12 +866,13 @@ async fn forget(control: &Control, client: u64) {
 
 /// Serves a client until it is gone, and lets the keeper know; or until the hub halts.
 async fn serve_attached(client: Attachment, serving: Serving) {
-    let Serving { engine, config, control, inbox, feeds, halt, .. } = serving;
+    let Serving { engine, control, inbox, feeds, halt, .. } = serving;
     let counters = &inbox.mailbox.counters;
     counters.attached();
-    let (number, longest) = (client.client(), config.max_channel_id_length);
+    let number = client.client();
     let namespace = client.namespace().clone();
     let feed = Rc::<Feed>::default();
+    let sequencer = engine.clone();
     let engine = |origin: Origin<'_>, call: Call<'_>| match call {
         Call::Subscribe { channels, after } => feeds.subscribe(&feed, &namespace, &channels, after).into(),
         Call::Disconnect { user, channel, reason, revoke } => {
@@ -881,14 +881,14 @@ async fn serve_attached(client: Attachment, serving: Serving) {
                 // The client may be gone by then.
                 let _ = done.send(count);
             });
-            match disconnect(&engine, longest, &namespace, Disconnect { user, channel, reason, revoke }, done) {
+            match disconnect(&engine, &namespace, Disconnect { user, channel, reason, revoke }, done) {
                 Err(error) => Carried::Now(Err(error)),
                 Ok(()) => Carried::Later(Box::pin(async { Ok(Answer::Count(count.await.unwrap_or_default())) })),
             }
         }
-        call => answer(&engine, longest, &namespace, Some(origin), call).into(),
+        call => answer(&engine, &namespace, Some(origin), call).into(),
     };
-    client.serve(config.max_message_size, engine, &feed, &halt).await;
+    client.serve(|| sequencer.message_size(), engine, &feed, &halt).await;
     if halt.is_set() {
         // The next hub has it; the engine, which had its seats, is gone.
         return;

@@ -13,14 +13,8 @@ use crate::sequencer::{Sequencer, random_name};
 
 /// Carries one call to the engine, about channels of this namespace. `longest` is `max_channel_id_length`. What `origin` says was carried out before is not
 /// published again; other calls may be made twice by hubs that are killed, which changes nothing but their answers.
-pub(crate) fn answer(
-    engine: &Sequencer,
-    longest: usize,
-    namespace: &Namespace,
-    origin: Option<Origin<'_>>,
-    call: Call<'_>,
-) -> Outcome {
-    let name = |text: &str| ChannelName::within(namespace, text.as_bytes(), longest);
+pub(crate) fn answer(engine: &Sequencer, namespace: &Namespace, origin: Option<Origin<'_>>, call: Call<'_>) -> Outcome {
+    let name = |text: &str| ChannelName::within(namespace, text.as_bytes(), engine.longest_name());
     let create = |wanted: Option<&str>, options| {
         let wanted = wanted.map_or_else(|| random_name(namespace), |wanted| Ok(name(wanted)?))?;
         Ok::<_, Error>(Answer::Name(engine.create_channel(Some(wanted), options)?.to_string()))
@@ -60,7 +54,7 @@ pub(crate) fn answer(
         Call::Disconnect { user, channel, reason, revoke } => {
             // Only of a client of the hub before this one, whose connections are gone.
             let what = Disconnect { user, channel, reason, revoke };
-            disconnect(engine, longest, namespace, what, Box::new(drop))?;
+            disconnect(engine, namespace, what, Box::new(drop))?;
             Answer::Count(0)
         }
     })
@@ -78,7 +72,6 @@ pub(crate) struct Disconnect<'a> {
 /// Revokes, and has the HTTP threads end connections. `done` is told how many there were, when all are told.
 pub(crate) fn disconnect(
     engine: &Sequencer,
-    longest: usize,
     namespace: &Namespace,
     Disconnect { user, channel, reason, revoke }: Disconnect<'_>,
     done: Box<dyn FnOnce(u64) + Send>,
@@ -88,7 +81,8 @@ pub(crate) fn disconnect(
         return wrong("a user or a channel must be given, else everybody would be disconnected".to_owned());
     }
     user.map(check_user).transpose()?;
-    let name = channel.map(|channel| ChannelName::within(namespace, channel.as_bytes(), longest)).transpose()?;
+    let name =
+        channel.map(|channel| ChannelName::within(namespace, channel.as_bytes(), engine.longest_name())).transpose()?;
     if reason.len() > MAX_REASON {
         return wrong(format!("the reason has {} bytes, allowed are {MAX_REASON}", reason.len()));
     }

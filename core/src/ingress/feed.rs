@@ -148,13 +148,18 @@ fn delivery(message: Message) -> Delivery {
 pub(crate) struct Feeds {
     thread: ThreadId,
     engine: Arc<Sequencer>,
-    config: Arc<Config>,
+    config: RefCell<Arc<Config>>,
     by_channel: RefCell<HashMap<ChannelId, Vec<Rc<Feed>>>>,
 }
 
 impl Feeds {
     pub(crate) fn new(thread: ThreadId, engine: Arc<Sequencer>, config: Arc<Config>) -> Self {
-        Self { thread, engine, config, by_channel: RefCell::default() }
+        Self { thread, engine, config: RefCell::new(config), by_channel: RefCell::default() }
+    }
+
+    /// Subscriptions from now on are held to this.
+    pub(crate) fn reconfigure(&self, config: Arc<Config>) {
+        self.config.replace(config);
     }
 
     /// Takes seats for the feed. A program may do what the backend may: no channel is closed to it.
@@ -170,9 +175,10 @@ impl Feeds {
                 "this client has subscribed: a subscription is for its life".to_owned(),
             ));
         }
+        let config = self.config.borrow().clone();
         let mut wanted: Vec<Wanted> = Vec::with_capacity(channels.len());
         for channel in channels {
-            let name = ChannelName::within(namespace, channel.as_bytes(), self.config.max_channel_id_length)?;
+            let name = ChannelName::within(namespace, channel.as_bytes(), config.max_channel_id_length)?;
             if !wanted.iter().any(|other| other.name == name) {
                 wanted.push(Wanted { name, backlog: 0, opened: true });
             }
@@ -180,7 +186,7 @@ impl Feeds {
         if wanted.is_empty() {
             return Err(Error::InvalidArgument("a subscription needs at least one channel".to_owned()));
         }
-        if let Some(most) = self.config.max_channels_per_subscription
+        if let Some(most) = config.max_channels_per_subscription
             && wanted.len() as u64 > u64::from(most)
         {
             return Err(Limit::ChannelsPerSubscription(most).into());
@@ -193,7 +199,7 @@ impl Feeds {
             authorized_only: false,
             most_wildcards: None,
             to_events: true,
-            seat: Seat::Always(self.config.client_buffer as usize),
+            seat: Seat::Always(config.client_buffer as usize),
             enters: false,
             feed: sequencer::Feed::None,
         };
@@ -212,7 +218,7 @@ impl Feeds {
         let position = batch.position;
         let mut state = feed.state.borrow_mut();
         state.engine = Some(self.engine.clone());
-        state.limit = self.config.client_buffer as usize;
+        state.limit = config.client_buffer as usize;
         state.seats = seats;
         state.take_in(batch.messages, batch.gap, batch.position, batch.more);
         Ok(Answer::Subscribed(position))

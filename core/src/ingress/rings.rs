@@ -431,12 +431,12 @@ impl Attachment {
         drained.inspect_err(|misuse| warn!(pid, uid, "client dropped: {misuse}")).is_ok()
     }
 
-    /// Carries its calls to `engine` until it is gone or misbehaves. Publications above `max_message_size` bytes are refused
-    /// here, those above [`MAX_BATCH`] without being kept. What `feed` has goes to the client as it has room. At a `halt` the
+    /// Carries its calls to `engine` until it is gone or misbehaves. Publications above what `max_message_size` gives at the
+    /// time are refused here, those above [`MAX_BATCH`] without being kept. What `feed` has goes to the client as it has room. At a `halt` the
     /// rings are left as they are, and so is the connection, if the next hub goes on with it.
     pub async fn serve<R: Into<Carried>>(
         self,
-        max_message_size: u64,
+        max_message_size: impl Fn() -> u64,
         mut engine: impl FnMut(Origin<'_>, Call<'_>) -> R,
         feed: &Feed,
         halt: &Halt,
@@ -448,7 +448,7 @@ impl Attachment {
         let served = match lines {
             Ok((bell, socket)) => {
                 let mut served = Served { calls, bell, socket, peer, namespace, place, left: false };
-                let done = served.work(max_message_size, &mut engine, feed, halt).await;
+                let done = served.work(&max_message_size, &mut engine, feed, halt).await;
                 served.left = kept && halt.is_set();
                 done
             }
@@ -633,7 +633,7 @@ impl Drop for Served {
 impl Served {
     async fn work<R: Into<Carried>>(
         &mut self,
-        limit: u64,
+        limit: &impl Fn() -> u64,
         engine: &mut impl FnMut(Origin<'_>, Call<'_>) -> R,
         feed: &Feed,
         halt: &Halt,
@@ -649,7 +649,7 @@ impl Served {
                 Ok(()) => engine(origin, call).into(),
                 Err(error) => Carried::Now(Err(error)),
             };
-            let called = match self.calls.batch(self.socket.as_fd(), limit, self.peer, &mut checked)? {
+            let called = match self.calls.batch(self.socket.as_fd(), limit(), self.peer, &mut checked)? {
                 Progressed::Waiting(number, later) => {
                     let outcome = tokio::select! {
                         biased;
@@ -678,7 +678,7 @@ impl Served {
             match heard {
                 Heard::Bell => {}
                 Heard::Datagram => return Err(Misuse::Datagram),
-                Heard::Gone => return self.rest(limit, engine, halt).await,
+                Heard::Gone => return self.rest(limit(), engine, halt).await,
             }
         }
     }

@@ -20,6 +20,7 @@ use super::watched::{Backoff, End, Watched};
 use super::{READY, StartError, patience};
 use crate::config::{Change, Config};
 use crate::control::{Kept, Report};
+use crate::journal;
 use crate::lease::timespec;
 use crate::logging;
 use crate::process::{self, Exit, Signals};
@@ -222,7 +223,7 @@ impl Keeper {
                 return true;
             }
             if signal == Signal::USR1 {
-                logging::reopen(&self.config.log);
+                logging::reopen();
                 if let Some(hub) = &self.hub {
                     hub.process.signal(Signal::USR1);
                 }
@@ -241,8 +242,11 @@ impl Keeper {
         service::tell_reloading();
         let done = reload(arguments)
             .and_then(|new| {
-                new.check_users().and_then(|()| self.config.change_to(&new)).map_err(|error| error.to_string())
+                let most =
+                    journal::most_memory(&self.estate.journal).map_err(|error| format!("the journal: {error}"))?;
+                new.check_users().and_then(|()| self.config.change_to(&new, most)).map_err(|error| error.to_string())
             })
+            .map(|change| self.change_log(change))
             .and_then(|change| self.take_over(change).map_err(|error| format!("it cannot be passed on: {error}")));
         if let Err(error) = done {
             tracing::error!("SIGHUP: the configuration stays as it is: {error}");
@@ -257,6 +261,21 @@ impl Keeper {
         if let Some(Err(error)) = told {
             tracing::error!("SIGHUP: the hub cannot be told: {error}");
         }
+    }
+
+    /// Log lines go where the new configuration says, if that is possible.
+    fn change_log(&self, mut change: Change) -> Change {
+        let Change { config, taken, left } = &mut change;
+        if config.log == self.config.log {
+            return change;
+        }
+        tracing::info!("SIGHUP: the log goes on in {}", config.log);
+        if let Err(error) = logging::change(&config.log) {
+            left.push(format!("log (\"{}\": {error})", config.log));
+            taken.retain(|key| key != "log");
+            config.log = self.config.log.clone();
+        }
+        change
     }
 
     fn take_over(&mut self, Change { config, taken, left }: Change) -> io::Result<()> {
