@@ -4,15 +4,17 @@
 mod support;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use push_core::channel::ChannelOptions;
@@ -21,7 +23,11 @@ use push_core::config::Config;
 use push_core::error::Error;
 use push_core::keeper::{How, start_or_adopt};
 use push_core::message::{NewMessage, Position};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::event::{PollFd, PollFlags};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketAddrUnix, SocketFlags, SocketType, recvmsg, sendmsg,
+};
 use rustix::process::Signal;
 use support::process::{Foreground, Leased, PROGRAM, Site, kill_both, signal};
 use support::{DEADLINE, wait_until};
@@ -313,6 +319,160 @@ fn a_full_disk_is_said_and_survived_and_used_again_when_there_is_room() {
     wait_until("it is saved again", || metric(&site, "push_store_failing") == 0);
     assert!(site.log().contains("messages are saved again"), "{}", site.log());
     assert_eq!(site.log().matches("there is no room on that file system").count(), 1, "{}", site.log());
+}
+
+/// Disk calls of a hub, which fail where that is wanted: the kernel asks here before it makes them.
+struct Disk {
+    /// Numbers of the calls that fail with EIO.
+    failing: Arc<Mutex<Vec<libc::c_long>>>,
+}
+
+const RENAME: libc::c_long = if cfg!(target_arch = "x86_64") { 82 } else { libc::SYS_renameat };
+
+impl Disk {
+    /// Takes hold of what this command will do with files below `store`.
+    fn of(command: &mut Command, store: PathBuf) -> Self {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let failing = Arc::<Mutex<Vec<libc::c_long>>>::default();
+        // SAFETY: `watch` makes system calls only.
+        unsafe { command.pre_exec(move || watch(&theirs)) };
+        let fail = failing.clone();
+        std::thread::spawn(move || {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut control = RecvAncillaryBuffer::new(&mut space);
+            let mut byte = [0];
+            recvmsg(&ours, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC).unwrap();
+            let listener = control.drain().find_map(|message| match message {
+                RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+                _ => None,
+            });
+            let listener = listener.unwrap();
+            let fails = |call: &libc::seccomp_data, pid: u32| {
+                let below =
+                    || fs::read_link(format!("/proc/{pid}/fd/{}", call.args[0])).is_ok_and(|to| to.starts_with(&store));
+                let number = libc::c_long::from(call.nr);
+                fail.lock().unwrap().contains(&number) && (number == RENAME || below())
+            };
+            while answer(&listener, &fails) {}
+        });
+        Self { failing }
+    }
+
+    fn fail(&self, calls: &[libc::c_long]) {
+        *self.failing.lock().unwrap() = calls.to_vec();
+    }
+}
+
+/// From here on others are asked about the disk calls of this process and its children; the descriptor for that is sent.
+fn watch(to: &UnixStream) -> std::io::Result<()> {
+    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    let line = |code, jt, k| libc::sock_filter { code, jt, jf: 0, k };
+    let mut filter = [
+        line(LOAD, 0, 0),
+        line(EQUAL, 4, libc::SYS_pwrite64 as u32),
+        line(EQUAL, 3, libc::SYS_fdatasync as u32),
+        line(EQUAL, 2, libc::SYS_fsync as u32),
+        line(EQUAL, 1, RENAME as u32),
+        line(RETURN, 0, libc::SECCOMP_RET_ALLOW),
+        line(RETURN, 0, libc::SECCOMP_RET_USER_NOTIF),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    let (set, listen) = (libc::SECCOMP_SET_MODE_FILTER, libc::SECCOMP_FILTER_FLAG_NEW_LISTENER);
+    // SAFETY: the pointers are to locals.
+    let listener = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        libc::syscall(libc::SYS_seccomp, set, listen, &raw const program)
+    };
+    if listener < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made it for us.
+    let listener = [unsafe { BorrowedFd::borrow_raw(listener as i32) }];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    assert!(control.push(SendAncillaryMessage::ScmRights(&listener)));
+    sendmsg(to, &[IoSlice::new(b"x")], &mut control, SendFlags::empty())?;
+    Ok(())
+}
+
+/// Answers what the kernel asks next. False when nobody is left.
+fn answer(listener: &OwnedFd, fails: &dyn Fn(&libc::seccomp_data, u32) -> bool) -> bool {
+    let mut fds = [PollFd::new(listener, PollFlags::IN)];
+    if rustix::event::poll(&mut fds, None).is_err() || fds[0].revents().contains(PollFlags::HUP) {
+        return false;
+    }
+    // SAFETY: plain numbers, all of which may be 0.
+    let mut asked: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a local of the kind that is asked for.
+    if unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut asked) } < 0 {
+        // Who asked was killed meanwhile.
+        return true;
+    }
+    let error = if fails(&asked.data, asked.pid) { -libc::EIO } else { 0 };
+    let flags = if error == 0 { libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32 } else { 0 };
+    let mut answer = libc::seccomp_notif_resp { id: asked.id, val: 0, error, flags };
+    // SAFETY: as above.
+    unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer) };
+    true
+}
+
+#[test]
+fn a_disk_that_fails_at_any_call_is_said_and_survived_and_used_again_when_it_works() {
+    let site = site();
+    let config = config(&site, &[("message_ttl", "1h")]);
+    let mut command = Command::new(PROGRAM);
+    command.arg("--config").arg(site.write(&config));
+    let disk = Disk::of(&mut command, site.path("store"));
+    let running = Foreground::start_by(&mut command, &site);
+    let memory = Memory(live(&site));
+    let mut client = attach(&site);
+    let mut published = 0;
+    let mut publish = |count: usize| {
+        for _ in 0..count {
+            published += 1;
+            assert_eq!(client.publish("a", &NewMessage::new(&[b'x'; 5000])).unwrap().id, published);
+        }
+    };
+    publish(100);
+    saved(&site);
+    let calls: [(&[libc::c_long], bool); 4] = [
+        (&[libc::SYS_pwrite64], false),
+        (&[libc::SYS_fdatasync], false),
+        (&[libc::SYS_fsync], true),
+        (&[RENAME], true),
+    ];
+    for (round, (calls, removed)) in calls.into_iter().enumerate() {
+        disk.fail(calls);
+        if removed {
+            fs::remove_file(site.path("store/journal")).unwrap();
+        }
+        publish(100);
+        wait_until("that is said", || metric(&site, "push_store_failing") == 1);
+        publish(100);
+        let log = site.log();
+        if !removed {
+            assert!(
+                log.contains("Input/output error") && log.contains("see whether the disk is there and well"),
+                "{log}"
+            );
+        }
+        assert_eq!(log.matches("messages are in memory only").count(), round + 1, "{log}");
+        disk.fail(&[]);
+        wait_until("it is saved again", || metric(&site, "push_store_failing") == 0);
+        assert_eq!(site.log().matches("messages are saved again").count(), round + 1);
+    }
+    publish(100);
+    saved(&site);
+    // What a restart of the machine finds.
+    drop(running);
+    fs::remove_file(&memory.0).unwrap();
+    fs::remove_file(site.path("hub.log")).unwrap();
+    let _running = Foreground::start(&site, &config);
+    let info = attach(&site).channel_info("a").unwrap().unwrap();
+    assert_eq!((info.published, info.stored), (published, published as u32));
+    assert!(!site.log().contains("damaged"), "{}", site.log());
 }
 
 /// Holds the sockets and starts the service, as systemd does.
