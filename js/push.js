@@ -85,8 +85,9 @@ const TRANSPORTS = {
         if ([1000, 1001, 1005].includes(code)) return resolve();
         if (code === 4001) throw new PushError(reason, 401, true);
         if (code === 4002) throw new Disconnected(reason);
-        const { explain, http_status: status } = JSON.parse(reason);
-        throw new PushError(explain, status, true);
+        // The hub says why it refuses; a connection that breaks says nothing.
+        const told = reason.startsWith('{') ? JSON.parse(reason) : null;
+        throw new PushError(told?.explain ?? `The WebSocket broke (${code}).`, told?.http_status, told !== null);
       });
     });
   },
@@ -109,6 +110,8 @@ class Connection {
   transport;
   channels;
   opened = false;
+  /** Its transport was used, not only a token asked for. */
+  tried = false;
   /** Up to where its channels are complete, unless their own position is later. */
   heard = null;
   begun = Date.now();
@@ -142,6 +145,7 @@ class Connection {
   async #listen() {
     this.fresh = await this.client._authorize(this.channels);
     this.signal.throwIfAborted();
+    this.tried = true;
     this.alive();
     await TRANSPORTS[this.transport](this);
   }
@@ -441,7 +445,7 @@ class Client extends Emitter {
   }
 
   /** Draws the consequences; the answer is how many milliseconds to wait. */
-  async #afterwards({ opened, useful, begun, fresh, transport }, error) {
+  async #afterwards({ opened, tried, useful, begun, fresh, transport }, error) {
     const { status, told } = error ?? {};
     const renews = typeof this._options.token === 'function';
     this.#failures = useful || (opened && Date.now() - begun > 1000) ? 0 : this.#failures + 1;
@@ -460,7 +464,7 @@ class Client extends Emitter {
       const away = status >= 500 || status === 429;
       const works = opened || (this.#worked === transport && this.#failures < 3);
       // Neither the hub, when it is away, nor a network that breaks says anything of a transport; silence does.
-      if (!away && (!works || error instanceof Silence)) {
+      if (tried && !away && (!works || error instanceof Silence)) {
         this.#choice = (this.#choice + 1) % this.#transports.length;
         this.#betterAt = Date.now() + BETTER;
         if (this.#choice) {

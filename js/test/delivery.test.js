@@ -54,6 +54,18 @@ for (const transport of TRANSPORTS) {
     assert.equal(client.position, second.position);
   });
 
+  test(`${transport}: a connection that breaks is an error with a sentence of its own`, async () => {
+    client = connect(await through(), { transports: [transport] });
+    const errors = new Heard(client, 'error', ({ name, message }) => [name, message]);
+    client.channel(name());
+    await opened(client);
+    const { length } = way.requests;
+    way.cut();
+    await until(() => way.requests.length > length && client.state === 'open', 'the client comes back');
+    assert.ok(errors.all.length > 0);
+    for (const [kind, message] of errors.all) assert.doesNotMatch(`${kind} ${message}`, /SyntaxError|JSON/);
+  });
+
   test(`${transport}: connections break under load, and nothing is lost or comes twice`, async () => {
     const ids = [name(), name()];
     client = connect(await through(), { transports: [transport] });

@@ -175,6 +175,21 @@ for (const transport of TRANSPORTS) {
   });
 }
 
+test('a page that cannot get a token goes on with the best transport when it can', async () => {
+  const id = name();
+  let refused = 2;
+  const holder = client({
+    token: async (channels) => {
+      if (refused-- > 0) throw new Error('PHP is away');
+      return hub.token({ channels });
+    },
+  });
+  const errors = new Heard(holder, 'error', ({ message }) => message);
+  holder.channel(id);
+  await opened(holder);
+  assert.deepEqual([holder.transport, errors.all], ['sse', Array(2).fill('PHP is away')]);
+});
+
 test('of many only the number is told', async () => {
   const id = name();
   const room = viewer().channel(id, { presence: true });
