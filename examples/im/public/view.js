@@ -78,6 +78,7 @@ export function drawConversation(active) {
   $('messages').replaceChildren(...messages.map(draw));
   markGroups();
   $('messages').scrollTop = $('messages').scrollHeight;
+  atEnd = true;
   setTimeout(() => $('messages').setAttribute('aria-live', 'polite'));
   drawHead(active);
   drawTyping(active);
@@ -116,10 +117,19 @@ function draw(message) {
   return made;
 }
 
+const isAtEnd = (list) => list.scrollHeight - list.scrollTop - list.clientHeight < 80;
+
+let atEnd = true;
+$('messages').addEventListener('scroll', ({ target }) => atEnd = isAtEnd(target));
+// Who reads the end still does when the keyboard of a phone opens, or the phone is turned.
+new ResizeObserver(([{ target }]) => {
+  if (atEnd) target.scrollTop = target.scrollHeight;
+}).observe($('messages'));
+
 /** Puts a message in its place, nearly always the last one. */
 export function insert(message) {
   const list = $('messages');
-  const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 80;
+  atEnd = isAtEnd(list);
   const before = [...list.children].findLast((item) => Number(item.dataset.id) < message.id);
   const made = draw(message);
   before ? before.after(made) : list.prepend(made);
@@ -133,6 +143,7 @@ export function insertEarlier(messages) {
   const fromEnd = list.scrollHeight - list.scrollTop;
   for (const message of messages) insert(message);
   list.scrollTop = list.scrollHeight - fromEnd;
+  atEnd = isAtEnd(list);
 }
 
 /** Who writes several messages within five minutes is named once. */

@@ -170,6 +170,11 @@ final class ChatTest extends TestCase
         $yuki->type('#text', 'e you');
         $vera->until("document.querySelector('#typing').textContent === 'Yuki is writing…'", 'Yuki is writing');
         $vera->screenshot('chat-phone');
+        // The keyboard of the phone opens.
+        $vera->size(390, 400, true);
+        $list = "document.querySelector('#messages')";
+        $vera->until("$list.clientHeight < 300 && $list.scrollHeight > $list.clientHeight", 'there is no room for all');
+        $vera->until("$list.scrollHeight - $list.scrollTop - $list.clientHeight < 2", 'the last message is seen');
         $this->assertSame([], $vera->errors());
     }
 
