@@ -310,6 +310,7 @@ impl Script<'_> {
                         ttl: Some(self.second()),
                         max_messages: Some(self.any() as u32),
                         message_ttl: Some(self.second()),
+                        presence: true,
                     };
                     let (slot, birth) = (self.any() as u32, self.any() as u32 % 4);
                     let made = self.number::<1>().is_multiple_of(2);

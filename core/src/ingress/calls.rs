@@ -11,8 +11,8 @@ use crate::fanout::Dismissal;
 use crate::identity::check_user;
 use crate::sequencer::{Sequencer, random_name};
 
-/// Carries one call to the engine, about channels of this namespace. `longest` is `max_channel_id_length`. What `origin` says was carried out before is not
-/// published again; other calls may be made twice by hubs that are killed, which changes nothing but their answers.
+/// Carries one call to the engine, about channels of this namespace. What `origin` says was carried out before is not published
+/// again; other calls may be made twice by hubs that are killed, which changes nothing but their answers.
 pub(crate) fn answer(engine: &Sequencer, namespace: &Namespace, origin: Option<Origin<'_>>, call: Call<'_>) -> Outcome {
     let name = |text: &str| ChannelName::within(namespace, text.as_bytes(), engine.longest_name());
     let create = |wanted: Option<&str>, options| {
