@@ -178,6 +178,7 @@ impl Collector for Snapshot {
             ("push_wildcard_channels", "Wildcard channels", totals.wildcard_channels),
             ("push_subscriptions", "Subscriptions: a connection counts in each of its channels", totals.subscriptions),
             ("push_members", "Members of all channels and of the site", totals.members),
+            ("push_owed_messages", "Messages that the HTTP threads have not put out yet", totals.owed),
             ("push_stored_messages", "Messages stored", totals.stored),
             ("push_memory_bytes", "Bytes that count against memory_limit", totals.memory),
             ("push_log_bytes", "Bytes of the log of messages", totals.log),

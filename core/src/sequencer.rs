@@ -22,8 +22,8 @@ mod restore;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::Ordering::{self, Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -51,6 +51,8 @@ use tokio::sync::Notify;
 
 /// Messages of a batch that are published in one entry, if they have no more bytes than [`BATCH`].
 const MANY: usize = 500;
+/// Messages that a thread may be behind before those publish no more who can wait. Each is an address of some 60 bytes.
+const MOST_OWED: usize = 16 << 10;
 /// Bytes of messages that are copied in or out in one entry.
 const BATCH: usize = 256 << 10;
 /// What putting a message out to one seat counts for in a batch, as bytes.
@@ -166,6 +168,8 @@ pub(crate) struct Totals {
     /// Joins and leaves since the start.
     pub(crate) joins: u64,
     pub(crate) leaves: u64,
+    /// What the HTTP threads have not put out yet.
+    pub(crate) owed: u64,
 }
 
 enum Owed {
@@ -197,6 +201,8 @@ pub struct Sequencer {
     control: Option<Arc<Control>>,
     /// How saving the journal goes, where it is saved.
     stored: Option<Arc<store::Progress>>,
+    /// As that of the state.
+    crowded: Arc<AtomicBool>,
 }
 
 impl Sequencer {
@@ -220,7 +226,7 @@ impl Sequencer {
         let (message_size, longest_name) = (limits.message_size.into(), limits.channel_id_length.into());
         let alive = || control.iter().for_each(|control| control.engine_lives());
         let state = State::restore(limits, mailboxes.len(), start, now, journal, stored, &alive)?;
-        let revoked = state.revoked.clone();
+        let (revoked, crowded) = (state.revoked.clone(), state.crowded.clone());
         let (state, stirred, stored) = (Mutex::new(state), Notify::new(), stored.then(Arc::default));
         let started = Instant::now();
         Ok(Self {
@@ -236,6 +242,7 @@ impl Sequencer {
             stirred,
             control,
             stored,
+            crowded,
         })
     }
 
@@ -482,6 +489,7 @@ impl Sequencer {
             members,
             joins,
             leaves,
+            owed: state.owed.iter().map(|owed| owed.len() as u64).sum(),
         }
     }
 
@@ -576,7 +584,20 @@ impl Sequencer {
         events: &mut Vec<Event>,
         seats: impl Fn(ChannelId) -> usize,
     ) -> bool {
-        self.enter().take_owed(thread, events, seats)
+        let mut state = self.enter();
+        let more = state.take_owed(thread, events, seats);
+        let relieved = state.relieve();
+        drop(state);
+        if relieved {
+            self.mailboxes.iter().for_each(|mailbox| mailbox.wake());
+        }
+        more
+    }
+
+    /// Whether a thread is so far behind that publications wait where they can. All threads are woken when that is over.
+    pub(crate) fn is_crowded(&self) -> bool {
+        // Pairs with the store in `relieve`, after which the threads are woken: who finds it crowded is woken later.
+        self.crowded.load(Ordering::Acquire)
     }
 
     /// Expires some of what is due and says how many bytes of messages that freed. True when there is more.
@@ -714,6 +735,9 @@ struct State {
     /// Of channels that are gone, messages up to here may have been stored.
     watermark: Position,
     owed: Box<[VecDeque<Owed>]>,
+    /// A thread was owed more than `MOST_OWED`, and not all of them are down to half of it. Changed within the critical section,
+    /// read beside it.
+    crowded: Arc<AtomicBool>,
     /// The threads that are owed something since the last entry ended.
     woken: Woken,
     /// When this entry began.
@@ -948,6 +972,9 @@ impl State {
         for (thread, owed) in self.owed.iter_mut().enumerate() {
             if woken & 1 << thread != 0 {
                 owed.push_back(Owed::Message(id, name.clone(), address, self.entered));
+                if owed.len() > MOST_OWED {
+                    self.crowded.store(true, Ordering::Relaxed);
+                }
             }
         }
         if message.store {
@@ -1148,6 +1175,15 @@ impl State {
             self.tidy();
         }
         more
+    }
+
+    /// Whether it was crowded until now.
+    fn relieve(&mut self) -> bool {
+        let relieved = self.crowded.load(Ordering::Relaxed) && self.owed.iter().all(|owed| owed.len() <= MOST_OWED / 2);
+        if relieved {
+            self.crowded.store(false, Ordering::Release);
+        }
+        relieved
     }
 
     /// Sees to it that the channel is looked at when its next message, or the channel itself, expires.

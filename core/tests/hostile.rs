@@ -66,6 +66,58 @@ fn a_websocket_that_floods_a_hundred_channels_gets_its_turns_and_no_more() {
     others_are_served(&hub);
 }
 
+/// All publish faster than one thread can put out. What they have not been read of waits in their own buffers, not in the hub.
+#[test]
+fn publishers_that_are_too_fast_wait_and_nothing_is_lost() {
+    const SOCKETS: usize = 40;
+    const EACH: usize = 1_500;
+    /// As many as a thread may be behind, and what was on its way when it got there.
+    const MOST: f64 = 16_384.0 + 1_000.0;
+    let hub = hub_with(&[("threads", "1"), ("max_messages_stored_per_channel", "none")], Some(CHAT));
+    let mut flooders: Vec<_> = (0..SOCKETS).map(|_| hub.websocket("/ws/a")).collect();
+    hub.wait_for_subscribers("a", SOCKETS as u64);
+    let (socket, admin, all) = (hub.socket.clone(), hub.connect_admin(), (SOCKETS * EACH + 2 * EACH) as u64);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut client = push_core::client::Client::new(push_core::client::Options {
+                socket,
+                inherited: None,
+                timeout: support::DEADLINE,
+                backoff: Duration::from_millis(1),
+                ring_size: 64 << 10,
+            });
+            let message = push_core::message::NewMessage::new(b"y");
+            (0..EACH).for_each(|_| client.publish_async("a", &message).expect("there is room in time"));
+        });
+        scope.spawn(move || {
+            let mut client = admin;
+            for _ in 0..EACH {
+                client.send("POST /pub?id=a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nz");
+                assert_eq!(client.response().status, 200);
+            }
+        });
+        for flooder in &mut flooders {
+            flooder.client.socket.write_all(&[0x81, 1, b'x'].repeat(EACH)).expect("room in the kernel");
+        }
+        let mut watcher = hub.connect_admin();
+        let mut most = 0.0_f64;
+        wait_until("all is published", || {
+            watcher.get("/metrics", "");
+            let answer = watcher.response();
+            let text = answer.text();
+            let value = |name: &str| {
+                let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("it is shown");
+                line.trim().parse::<f64>().expect("a number")
+            };
+            most = most.max(value("push_owed_messages "));
+            value("push_published_messages_total ") >= all as f64
+        });
+        assert!(most <= MOST, "{most} messages waited to be put out");
+        assert!(most > MOST / 2.0, "{most}: nobody had to wait");
+    });
+    assert_eq!(hub.counters("a").expect("it is there")["published_messages"], all);
+}
+
 #[test]
 fn pings_without_taking_pongs_end_the_connection() {
     let hub = hub(&[("client_buffer", "4k"), ("threads", "1")]);

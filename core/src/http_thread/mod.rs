@@ -143,6 +143,8 @@ pub(crate) struct HttpThread {
     reading: Rc<RefCell<Reading>>,
     /// Connections that may have a request to serve, each once: [`Connection::queued`].
     ready: Vec<Key>,
+    /// Connections that may publish, each once, until there are fewer publications: [`Sequencer::is_crowded`].
+    held: Vec<Key>,
     /// Streams that have something to write, each once: [`Stream::touched`](crate::transport::stream::Stream::touched).
     touched: Vec<Key>,
     /// The engine has more for this thread than it took.
@@ -176,6 +178,7 @@ impl HttpThread {
             now: 0,
             reading: Rc::default(),
             ready: Vec::new(),
+            held: Vec::new(),
             touched: Vec::new(),
             owed: false,
             buffer: vec![0; MAX_HEAD].into(),
@@ -261,9 +264,24 @@ impl HttpThread {
             }
             self.start_draining();
         }
+        let crowded = self.engine.is_crowded();
+        self.exit.halt.crowd(crowded);
+        if !crowded {
+            self.ready.append(&mut self.held);
+        }
         for key in std::mem::take(&mut self.ready) {
             self.serve_next(key);
         }
+    }
+
+    /// Has the connection wait with all that is not read of it while publications are too many. False when they are not.
+    fn hold(&mut self, key: Key) -> bool {
+        let crowded = self.engine.is_crowded();
+        if crowded && let Some(connection) = self.connections.get(key) {
+            connection.queued = true;
+            self.held.push(key);
+        }
+        crowded
     }
 
     fn serving(&self) -> Serving {
@@ -378,6 +396,12 @@ impl HttpThread {
     fn serve_first(&mut self, key: Key, public: bool, bytes: &[u8]) {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let (framing, outcome, len) = match parse(bytes, &mut headers) {
+            Parsed::Plain(request, _) if matches!(request.method, "POST" | "PUT") && self.hold(key) => {
+                if let Some(connection) = self.connections.get(key) {
+                    connection.unread = Bytes::copy_from_slice(bytes);
+                }
+                return;
+            }
             Parsed::Plain(request, len) => (self.frame(request.framing), self.outcome(key, public, &request), len),
             Parsed::Other => {
                 return self.read_slowly(key, public, bytes.to_vec());

@@ -274,6 +274,11 @@ impl HttpThread {
         if stream.waiting.form.mode != Mode::WebSocket {
             return;
         }
+        let publishes = self.config.locations[usize::from(stream.waiting.form.location)].websocket_allow_publish;
+        if publishes && self.hold(key) {
+            return;
+        }
+        let Some(connection) = self.connections.get(key) else { return };
         let unread = std::mem::take(&mut connection.unread);
         if !unread.is_empty() {
             let mut unread = unread.try_into_mut().unwrap_or_else(|shared| shared[..].into());

@@ -279,11 +279,13 @@ struct Calls {
     refused: u64,
 }
 
-/// Tells the tasks of clients that this hub carries out nothing more. Of one thread.
+/// Tells the tasks of clients that this hub carries out nothing more, or nothing for the moment. Of one thread.
 #[derive(Debug, Default)]
 pub struct Halt {
     set: Cell<bool>,
     told: Notify,
+    crowded: Cell<bool>,
+    relieved: Notify,
 }
 
 impl Halt {
@@ -295,6 +297,13 @@ impl Halt {
 
     pub(crate) fn is_set(&self) -> bool {
         self.set.get()
+    }
+
+    /// Publishers are to wait, or not any more.
+    pub(crate) fn crowd(&self, crowded: bool) {
+        if self.crowded.replace(crowded) && !crowded {
+            self.relieved.notify_waiters();
+        }
     }
 
     pub(crate) async fn halted(&self) {
@@ -649,7 +658,12 @@ impl Served {
                 Ok(()) => engine(origin, call).into(),
                 Err(error) => Carried::Now(Err(error)),
             };
-            let called = match self.calls.batch(self.socket.as_fd(), limit(), self.peer, &mut checked)? {
+            let crowded = halt.crowded.get();
+            let batch = match crowded {
+                true => Progressed::Blocked,
+                false => self.calls.batch(self.socket.as_fd(), limit(), self.peer, &mut checked)?,
+            };
+            let called = match batch {
                 Progressed::Waiting(number, later) => {
                     let outcome = tokio::select! {
                         biased;
@@ -673,6 +687,7 @@ impl Served {
             let heard = tokio::select! {
                 biased;
                 () = halt.halted() => continue,
+                () = halt.relieved.notified(), if crowded => continue,
                 heard = self.hear(feed) => heard,
             };
             match heard {

@@ -161,6 +161,7 @@ impl State {
             evicted: 0,
             channels: Directory::restore(channels.into_values()),
             owed: (0..threads).map(|_| Default::default()).collect(),
+            crowded: Arc::default(),
             deadlines: BTreeMap::new(),
             dedupe: Dedupe::default(),
             revoked,
