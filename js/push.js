@@ -15,10 +15,10 @@ const DELETED = -2;
 const PRESENCE = -6;
 
 class PushError extends Error {
-  /** `told`: by the hub, not by something before it. */
-  constructor(text, status, told) {
+  /** `told`: by the hub, not by something before it; `wait`: not before so many seconds. */
+  constructor(text, status, told, wait = status === 429) {
     super(text);
-    Object.assign(this, { name: 'PushError', status, told });
+    Object.assign(this, { name: 'PushError', status, told, wait: Number(wait) || 0 });
   }
 }
 
@@ -417,7 +417,8 @@ class Client extends Emitter {
     const told = response.headers.get('X-Nginx-PushStream-Explain');
     const { disconnect } = await response.json().catch(() => ({}));
     if (disconnect !== undefined) throw new Disconnected(disconnect);
-    throw new PushError(told ?? `${url.pathname} was answered with ${response.status}.`, response.status, told !== null);
+    const text = told ?? `${url.pathname} was answered with ${response.status}.`;
+    throw new PushError(text, response.status, told !== null, response.headers.get('Retry-After') ?? undefined);
   }
 
   async #run() {
@@ -446,7 +447,7 @@ class Client extends Emitter {
 
   /** Draws the consequences; the answer is how many milliseconds to wait. */
   async #afterwards({ opened, tried, useful, begun, fresh, transport }, error) {
-    const { status, told } = error ?? {};
+    const { status, told, wait = 0 } = error ?? {};
     const renews = typeof this._options.token === 'function';
     this.#failures = useful || (opened && Date.now() - begun > 1000) ? 0 : this.#failures + 1;
     if (error instanceof Disconnected) {
@@ -475,8 +476,8 @@ class Client extends Emitter {
       }
     }
     // By chance, so that after an outage not all come in the same moment.
-    if (!this.#failures) return Math.random() * 500;
-    return Math.min(LONGEST_PAUSE, 500 * 2 ** this.#failures) * (0.5 + Math.random() / 2);
+    const pause = Math.min(LONGEST_PAUSE, 500 * 2 ** this.#failures) * (0.5 + Math.random() / 2);
+    return 1000 * wait + (this.#failures ? pause : Math.random() * 500);
   }
 
   /** Closes the channels that the hub refuses one by one. True: there were some. */
