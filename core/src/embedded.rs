@@ -97,10 +97,11 @@ impl Embedded {
         let failed = |error: std::io::Error| StartError::new(format!("the hub cannot start its threads: {error}"));
         let listen = listeners.sockets().iter().map(OwnedFd::try_clone).collect::<Result<Vec<_>, _>>();
         let mut listen = listen.map_err(failed)?;
-        let admin_listen = listen.split_off(config.listen.len());
+        let mut admin_listen = listen.split_off(config.listen.len());
+        let trusted_listen = admin_listen.split_off(config.admin_listen.len());
         let bound = |addresses, sockets| bound(addresses, sockets).map_err(failed);
         let addresses = [bound(&config.listen, &listen)?, bound(&config.admin_listen, &admin_listen)?];
-        let sockets = Sockets { listen, admin_listen, attach: Vec::new() };
+        let sockets = Sockets { listen, admin_listen, trusted_listen, attach: Vec::new() };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
         let start = after(now, Position::START);
         let journal = journal.try_clone().map_err(failed)?;

@@ -54,6 +54,8 @@ pub struct Sockets {
     pub listen: Vec<OwnedFd>,
     /// Admin listeners.
     pub admin_listen: Vec<OwnedFd>,
+    /// Where nginx hands over what PHP has let in.
+    pub trusted_listen: Vec<OwnedFd>,
     /// Where PHP, cron jobs and C programs attach.
     pub attach: Vec<OwnedFd>,
 }
@@ -277,8 +279,7 @@ impl Hub {
         let receive = move || {
             let mut next = inboxes.iter().cycle();
             passing::receive_all(&line, |passed| {
-                let from = if passed.public { From::Public } else { From::Admin };
-                next.next().expect("there is a thread").deal_read(passed.socket, from, passed.unread);
+                next.next().expect("there is a thread").deal_read(passed.socket, passed.from, passed.unread);
             });
         };
         std::thread::Builder::new().name("push-passing".to_owned()).spawn(receive).map(drop)
@@ -379,6 +380,7 @@ fn tenths(time: Duration) -> u32 {
 fn accept_all(sockets: Sockets, inboxes: Vec<Arc<Inbox>>, stop: watch::Receiver<bool>) -> io::Result<()> {
     let of = |listeners: Vec<OwnedFd>, from: From| listeners.into_iter().map(move |listener| (listener, from));
     let listeners = of(sockets.listen, From::Public).chain(of(sockets.admin_listen, From::Admin));
+    let listeners = listeners.chain(of(sockets.trusted_listen, From::Trusted));
     for (listener, from) in listeners.chain(of(sockets.attach, From::Client)) {
         let listener = readiness::watch(listener, Interest::READABLE)?;
         let inboxes = inboxes.clone();
@@ -411,7 +413,9 @@ async fn accept(
         };
         match accept_with(listener.get_ref(), SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
             // The kernel gives the lowest free number, so this one says how many are in use.
-            Ok(socket) if from == From::Public && socket.as_raw_fd() as u64 + RESERVE > most => {
+            Ok(socket)
+                if matches!(from, From::Public | From::Trusted) && socket.as_raw_fd() as u64 + RESERVE > most =>
+            {
                 refused += 1u64;
                 if refused.is_power_of_two() {
                     tracing::warn!(

@@ -28,20 +28,21 @@ pub(crate) struct Grant {
     pub(crate) identity: Option<Identity>,
     /// Whose user that is.
     pub(crate) namespace: Namespace,
-    /// The second of Unix time in which it ends.
-    pub(crate) expires: u32,
+    /// The second of Unix time in which it ends; none: when the connection does.
+    pub(crate) expires: Option<u32>,
     /// It lets its holder publish to the channels of the connection.
     pub(crate) publish: bool,
 }
 
 impl Grant {
-    /// How long it is good for.
-    pub(crate) fn time_left(&self) -> Duration {
-        (UNIX_EPOCH + Duration::from_secs(self.expires.into())).duration_since(SystemTime::now()).unwrap_or_default()
+    /// How long it is good for, if it ends by itself.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        let end = UNIX_EPOCH + Duration::from_secs(self.expires?.into());
+        Some(end.duration_since(SystemTime::now()).unwrap_or_default())
     }
 
     pub(crate) fn is_over(&self) -> bool {
-        self.time_left().is_zero()
+        self.time_left().is_some_and(|left| left.is_zero())
     }
 }
 

@@ -36,6 +36,8 @@ mod identity;
 #[cfg(feature = "hub")]
 mod access;
 #[cfg(feature = "hub")]
+pub mod accel;
+#[cfg(feature = "hub")]
 pub mod presence;
 #[cfg(feature = "hub")]
 mod transport;

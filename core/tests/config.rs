@@ -321,6 +321,17 @@ fn what_does_not_go_together_is_refused() {
     assert!(refused("admin_listen = '0.0.0.0:8381'").contains("whoever reaches this listener may publish"));
     parsed("admin_listen = '127.0.0.1:8381'");
     parsed("admin_listen = '[::1]:8381'");
+    for address in ["127.0.0.1:8382", "[::1]:8382"] {
+        let error = refused(&format!("trusted_listen = '{address}'"));
+        assert!(
+            error.starts_with(&format!("trusted_listen = \"{address}\": whoever reaches this listener")),
+            "{error}"
+        );
+        assert!(error.contains("unix:/run/push/trusted.sock"), "{error}");
+    }
+    assert_eq!(parsed("").trusted_listen, []);
+    parsed("trusted_listen = 'unix:/tmp/trusted.sock'");
+    assert!(refused("listen = 'unix:/tmp/a'\ntrusted_listen = 'unix:/tmp/a'").contains("stands twice"));
     assert!(refused("memory_limit = '1m'\nmax_message_size = '2m'").starts_with("max_message_size is larger"));
     assert!(refused("listen = '127.0.0.1:1'\nadmin_listen = '127.0.0.1:1'").contains("stands twice"));
     assert!(refused("socket = '/tmp/a'\nlisten = 'unix:/tmp/a'").contains("stands twice"));

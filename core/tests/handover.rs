@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ use rustix::process::Signal;
 use support::process::*;
 use support::stream::{Events, Stream};
 use support::websocket::WebSocket;
-use support::{Client, stop_process, wait_until};
+use support::{Client, DEADLINE, stop_process, wait_until};
 
 const CONFIGURATION: &str = "it was started with another configuration";
 
@@ -252,11 +253,47 @@ fn listeners_come_and_go_with_the_configuration() {
     assert_eq!((inode(&old), inode(&new).unwrap().1), (None, 0o600));
     assert_eq!(inode(&site.socket()), Some((attach_socket.0, 0o600)));
     drop(before);
-    let mut stream = std::os::unix::net::UnixStream::connect(&new).unwrap();
+    let mut stream = UnixStream::connect(&new).unwrap();
     stream.write_all(b"GET /poll/a HTTP/1.0\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.0 304"), "{answer}");
+    signal(after.keeper, Signal::TERM);
+}
+
+#[test]
+fn whom_nginx_hands_over_the_next_hub_believes_too() {
+    let site = Site::new();
+    let path = site.path("run/trusted.sock");
+    let listen = format!("unix:{}", path.display());
+    let with = |size| site.config(&[("linger", "10s"), ("trusted_listen", &listen), ("max_message_size", size)]);
+    let ask = |connection: &mut UnixStream, headers: &str| {
+        connection.write_all(format!("GET /poll/x HTTP/1.1\r\nHost: x\r\n{headers}\r\n").as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            connection.read_exact(&mut byte).unwrap();
+            answer.push(byte[0]);
+        }
+        String::from_utf8(answer).unwrap()[9..12].to_owned()
+    };
+    let connect = || {
+        let connection = UnixStream::connect(&path).unwrap();
+        connection.set_read_timeout(Some(DEADLINE)).unwrap();
+        connection
+    };
+    let identity = "X-Push-Identity: {\"channels\":[\"a\"]}\r\n";
+    let mut before = Leased::start(&site, &with("32k"));
+    assert!(site.log().contains(&format!("trusted listener on {listen}")), "{}", site.log());
+    let mut idle = connect();
+    assert_eq!(ask(&mut idle, identity), "304");
+    before.give_up();
+    let after = Leased::start(&site, &with("1k"));
+    assert_eq!(after.how(), took_over(CONFIGURATION), "{}", site.log());
+    // The connection that nginx keeps, and a new one.
+    assert_eq!(ask(&mut idle, identity), "304");
+    assert_eq!(ask(&mut connect(), identity), "304");
+    assert_eq!((ask(&mut idle, ""), ask(&mut connect(), "")), ("403".to_owned(), "403".to_owned()));
     signal(after.keeper, Signal::TERM);
 }
 

@@ -804,12 +804,13 @@ fn check_shows_listeners_and_limits_and_starts_nothing() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
     for expected in [
-        format!("listen        {}\n", site.listen),
-        format!("admin_listen  unix:{}\n", site.path("run/admin.sock").display()),
-        format!("socket        {}\n", site.socket().display()),
-        "limits        3 HTTP threads; memory_limit 32 MB; ".to_owned(),
-        "location      /sub/ subscriber long-polling (public)\n".to_owned(),
-        "location      /pub publisher admin (admin)\n".to_owned(),
+        format!("listen          {}\n", site.listen),
+        format!("admin_listen    unix:{}\n", site.path("run/admin.sock").display()),
+        "trusted_listen  none\n".to_owned(),
+        format!("socket          {}\n", site.socket().display()),
+        "limits          3 HTTP threads; memory_limit 32 MB; ".to_owned(),
+        "location        /sub/ subscriber long-polling (public)\n".to_owned(),
+        "location        /pub publisher admin (admin)\n".to_owned(),
     ] {
         assert!(text.contains(&expected), "{expected}\n{text}");
     }

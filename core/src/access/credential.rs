@@ -56,7 +56,7 @@ fn cookies(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// Whether the request comes from a page of this host or of a listed origin, as far as its browser says. Browsers always
 /// say it of WebSockets, and of frames and scripts in a header of their own.
-fn is_at_home(location: &Location, request: &Request<'_>) -> bool {
+pub(super) fn is_at_home(location: &Location, request: &Request<'_>) -> bool {
     let mut origins = request.all("origin");
     let (Some(origin), others) = (origins.next(), origins.next()) else {
         let elsewhere = request.header("sec-fetch-site") == Some(b"cross-site");

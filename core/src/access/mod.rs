@@ -18,12 +18,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use credential::{Credential, credential};
+use credential::{Credential, credential, is_at_home};
 use limits::Limits;
 pub(crate) use revoked::{Revoked, key as revocation};
 use token::Keys;
 pub(crate) use token::{Issue, Token};
 
+use crate::accel::{self, HandedOver};
 use crate::config::{Authorization, Location};
 use crate::error::Error;
 use crate::identity::Grant;
@@ -147,6 +148,9 @@ pub(crate) fn may_subscribe(
     request: &Request<'_>,
     channels: &mut [Wanted],
 ) -> Result<Option<Rc<Grant>>, Reply> {
+    if let Some(handed) = request.handed {
+        return admit(engine, location, request, handed, channels).map(Some);
+    }
     let (access, now) = (engine.access(), now());
     let refuse = |status, why: &str| access.refuse(request, status, why, now);
     let demanded = location.authorized_channels_only == Authorization::Token;
@@ -174,7 +178,52 @@ pub(crate) fn may_subscribe(
     }
     let publish = token.publish && all;
     let (identity, namespace) = (token.identity, location.namespace.clone());
-    Ok(Some(Rc::new(Grant { identity, namespace, expires: token.expires, publish })))
+    Ok(Some(Rc::new(Grant { identity, namespace, expires: Some(token.expires), publish })))
+}
+
+/// Who the request of a trusted listener is from, and what PHP lets him hear.
+pub(crate) fn handed_over(engine: &Sequencer, request: &Request<'_>) -> Result<HandedOver, Reply> {
+    let refuse = |status, why: &str| Err(engine.access().refuse(request, status, why, now()));
+    let mut said = request.all(accel::HEADER);
+    match (said.next(), said.next()) {
+        (Some(text), None) => HandedOver::read(text).or_else(|why| refuse(400, &format!("{}: {why}.", accel::HEADER))),
+        (Some(_), Some(_)) => {
+            refuse(400, "The request says several times who it is from: one X-Push-Identity is allowed.")
+        }
+        (None, _) => refuse(
+            403,
+            "This listener takes requests that PHP has handed over by push_accel(): X-Push-Identity is missing, which the \
+             location of nginx passes on.",
+        ),
+    }
+}
+
+/// Lets in whom PHP has let in. What PHP knows him by is mostly a cookie: so what counts for a cookie counts here.
+fn admit(
+    engine: &Sequencer,
+    location: &Location,
+    request: &Request<'_>,
+    handed: &HandedOver,
+    channels: &mut [Wanted],
+) -> Result<Rc<Grant>, Reply> {
+    let refuse = |why: &str| Err(engine.access().refuse(request, 403, why, now()));
+    if handed.namespace != location.namespace.as_str() {
+        return refuse("PHP has handed the request over in another namespace than that of this location.");
+    }
+    if request.argument("callback").is_some() {
+        return refuse(
+            "A request that PHP has handed over is not answered as JSONP, which pages of any host may call.",
+        );
+    }
+    if !is_at_home(location, request) {
+        return refuse(
+            "A request that PHP has handed over must come from a page of this host or of allowed_origins: Origin is another, \
+             or missing.",
+        );
+    }
+    channels.iter_mut().for_each(|wanted| wanted.opened = true);
+    let (identity, namespace) = (handed.identity.clone(), location.namespace.clone());
+    Ok(Rc::new(Grant { identity, namespace, expires: None, publish: false }))
 }
 
 /// Whether the request may do to these channels what it wants; `changes`: more than to read their counters. Who presents a

@@ -188,14 +188,24 @@ fn help() -> String {
 
 /// Serves until the keeper or a signal ends it.
 fn hub() -> ExitCode {
-    let Inherited { config, listen, admin_listen, attach, start, journal, clients, control, mut keeper } =
-        match Control::inherit() {
-            Ok(inherited) => inherited,
-            Err(error) => {
-                eprintln!("push-hub: a hub is started by its keeper: {error}");
-                return ExitCode::FAILURE;
-            }
-        };
+    let Inherited {
+        config,
+        listen,
+        admin_listen,
+        trusted_listen,
+        attach,
+        start,
+        journal,
+        clients,
+        control,
+        mut keeper,
+    } = match Control::inherit() {
+        Ok(inherited) => inherited,
+        Err(error) => {
+            eprintln!("push-hub: a hub is started by its keeper: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     logging::start(&config.log, config.log_level);
     // A thread that is missing would be missed by its connections alone; the keeper replaces a hub that is gone.
     std::panic::set_hook(Box::new(|panic| {
@@ -203,7 +213,7 @@ fn hub() -> ExitCode {
         std::process::abort();
     }));
     let control = Arc::new(control);
-    let sockets = Sockets { listen, admin_listen, attach };
+    let sockets = Sockets { listen, admin_listen, trusted_listen, attach };
     let mut hub = match Hub::resume(Arc::new(config), sockets, start, journal, clients, Some(control.clone())) {
         Ok(hub) => hub,
         Err(error) => {

@@ -370,6 +370,9 @@ declare! {
         /// Addresses of the listeners for publisher locations. A unix socket, because file permissions then say who may
         /// publish; on TCP only loopback is allowed.
         admin_listen: Vec<Address> = kind::Addresses, "none", shown "unix:admin.sock beside `socket`";
+        /// Addresses of the unix sockets at which nginx hands over requests that PHP has let in (`push_accel()`). Who reaches them
+        /// says who he is and what he may hear: for nginx alone.
+        trusted_listen: Vec<Address> = kind::Addresses, "none";
         /// Proxies whose X-Forwarded-For says from where a request comes: the right-most address there that is not one of
         /// theirs is the client's. Whoever else sends that header is not believed.
         trusted_proxies: Vec<Proxy> = kind::Proxies, "none";
@@ -712,11 +715,20 @@ impl Config {
                 ));
             }
         }
-        let all: Vec<_> = self.listen.iter().chain(&self.admin_listen).chain(socket).collect();
+        if let Some(address) = self.trusted_listen.iter().find(|address| matches!(address, Address::Tcp(_))) {
+            return conflict(format!(
+                "trusted_listen = \"{address}\": whoever reaches this listener says who he is, so it is a unix socket, whose \
+                 permissions keep others out: unix:/run/push/trusted.sock"
+            ));
+        }
+        let all: Vec<_> =
+            self.listen.iter().chain(&self.admin_listen).chain(&self.trusted_listen).chain(socket).collect();
         for (at, address) in all.iter().enumerate() {
             let any = matches!(address, Address::Tcp(tcp) if tcp.port() == 0);
             if !any && all[..at].contains(address) {
-                return conflict(format!("{address} stands twice among listen, admin_listen and socket"));
+                return conflict(format!(
+                    "{address} stands twice among listen, admin_listen, trusted_listen and socket"
+                ));
             }
         }
         let per_address = [

@@ -109,6 +109,8 @@ pub struct Inherited {
     pub listen: Vec<OwnedFd>,
     /// Those of `admin_listen`.
     pub admin_listen: Vec<OwnedFd>,
+    /// Those of `trusted_listen`.
+    pub trusted_listen: Vec<OwnedFd>,
     /// Those that clients attach to.
     pub attach: Vec<OwnedFd>,
     /// After every position a previous hub can have given.
@@ -134,11 +136,13 @@ impl Control {
         let config = estate.parsed_config()?;
         let mut listen =
             estate.listeners.sockets().iter().map(OwnedFd::try_clone).collect::<io::Result<Vec<OwnedFd>>>()?;
-        if listen.len() != config.listen.len() + config.admin_listen.len() + ATTACH {
+        let http = config.listen.len() + config.admin_listen.len() + config.trusted_listen.len();
+        if listen.len() != http + ATTACH {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the listeners are not those of the configuration"));
         }
         let mut admin_listen = listen.split_off(config.listen.len());
-        let attach = admin_listen.split_off(config.admin_listen.len());
+        let mut trusted_listen = admin_listen.split_off(config.admin_listen.len());
+        let attach = trusted_listen.split_off(config.trusted_listen.len());
         let journal = estate.journal.try_clone()?;
         let clients = estate.clients.values();
         let clients = clients.map(|kept| Kept::of([kept.segment.as_fd(), kept.bell.as_fd(), kept.socket.as_fd()]));
@@ -152,7 +156,7 @@ impl Control {
         // Hubs may die faster than one a second, before any publication.
         control.position(start);
         let keeper = KeeperWatch::new(keeper);
-        Ok(Inherited { config, listen, admin_listen, attach, start, journal, clients, control, keeper })
+        Ok(Inherited { config, listen, admin_listen, trusted_listen, attach, start, journal, clients, control, keeper })
     }
 
     /// Holds duplicates of a client's descriptors, and has the keeper do so, so that the next hub can go on with its calls.

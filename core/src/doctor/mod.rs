@@ -234,7 +234,7 @@ fn available_memory(hub: Option<u32>) -> Option<u64> {
 
 /// Paths of unix listeners that browsers come in by, through nginx.
 fn proxied(config: &Config) -> impl Iterator<Item = &Path> {
-    config.listen.iter().filter_map(|address| match address {
+    config.listen.iter().chain(&config.trusted_listen).filter_map(|address| match address {
         Address::Unix(path) => Some(path.as_path()),
         Address::Tcp(_) => None,
     })

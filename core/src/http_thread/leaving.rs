@@ -185,12 +185,12 @@ impl HttpThread {
             if from != From::Client
                 && let Stage::Leaving { leave: Leave { passed: Some(passed), .. }, .. } = &self.exit.stage
             {
-                let _ = passed.send(Passed { socket, public: from == From::Public, unread });
+                let _ = passed.send(Passed { socket, from, unread });
             }
         }
         let read = mem::take(&mut self.reading.borrow_mut().done);
-        for (intake, public) in read {
-            let Ok(key) = self.connections.insert(intake.socket, public) else { continue };
+        for (intake, from) in read {
+            let Ok(key) = self.connections.insert(intake.socket, from) else { continue };
             let reply = match intake.what {
                 // It took too long to come in whole.
                 What::Request(_) => {
@@ -212,10 +212,10 @@ impl HttpThread {
             return self.linger(key);
         };
         let Some(connection) = self.connections.get(key) else { return };
-        let (public, unread) = (connection.public, mem::take(&mut connection.unread));
+        let (from, unread) = (connection.from, mem::take(&mut connection.unread));
         if let Some(socket) = self.connections.detach(key) {
             // Without the next hub it closes here.
-            let _ = passed.send(Passed { socket, public, unread });
+            let _ = passed.send(Passed { socket, from, unread });
         }
     }
     /// Tells who waits how far it is complete, and nothing else. False when it does not wait.

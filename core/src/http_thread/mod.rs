@@ -67,6 +67,8 @@ const LINGER_BYTES: usize = 256 << 10;
 pub(crate) enum From {
     Public,
     Admin,
+    /// Where nginx hands over what PHP has let in.
+    Trusted,
     /// The attach socket.
     Client,
 }
@@ -123,7 +125,7 @@ impl Inbox {
 /// Connections that hyper has read a request from, and how many it is still reading.
 #[derive(Default)]
 struct Reading {
-    done: Vec<(Intake, bool)>,
+    done: Vec<(Intake, From)>,
     under_way: usize,
 }
 
@@ -311,7 +313,7 @@ impl HttpThread {
         for (socket, from, unread) in accepted {
             if from == From::Client {
                 tokio::task::spawn_local(serve_client(socket, self.serving()));
-            } else if let Ok(key) = self.connections.insert(socket, from == From::Public) {
+            } else if let Ok(key) = self.connections.insert(socket, from) {
                 self.set_deadline(key, Some(self.config.header_timeout));
                 if let Some(connection) = self.connections.get(key).filter(|_| !unread.is_empty()) {
                     connection.unread = unread;
@@ -323,8 +325,8 @@ impl HttpThread {
             }
         }
         let read = std::mem::take(&mut self.reading.borrow_mut().done);
-        for (intake, public) in read {
-            let Ok(key) = self.connections.insert(intake.socket, public) else { continue };
+        for (intake, from) in read {
+            let Ok(key) = self.connections.insert(intake.socket, from) else { continue };
             self.set_deadline(key, Some(self.config.keepalive_timeout));
             if let Some(connection) = self.connections.get(key) {
                 connection.unread = intake.unread;
@@ -332,7 +334,7 @@ impl HttpThread {
             match intake.what {
                 What::Request(request) => {
                     let framing = self.frame(request.framing());
-                    let outcome = request.with(|request| self.outcome(key, public, request));
+                    let outcome = request.with(|request| self.outcome(key, from, request));
                     self.settle(key, framing, outcome);
                 }
                 What::Refused(status, reason) => {
@@ -374,10 +376,10 @@ impl HttpThread {
             State::Streaming(_) => return self.serve_stream(key),
             State::Waiting(_) | State::Sending(_) | State::Lingering { .. } => return,
         }
-        let public = connection.public;
+        let from = connection.from;
         let bytes = std::mem::take(&mut connection.unread);
         if !bytes.is_empty() {
-            return self.serve_first(key, public, &bytes);
+            return self.serve_first(key, from, &bytes);
         }
         if !connection.readable && !connection.hung_up {
             return;
@@ -387,13 +389,13 @@ impl HttpThread {
             None if self.draining => self.close(key),
             None => {}
             Some(0) => self.close(key),
-            Some(n) => self.serve_first(key, public, &buffer[..n]),
+            Some(n) => self.serve_first(key, from, &buffer[..n]),
         }
         self.buffer = buffer;
     }
 
     /// Serves the first request in `bytes` and leaves the rest with the connection; or lets hyper read on.
-    fn serve_first(&mut self, key: Key, public: bool, bytes: &[u8]) {
+    fn serve_first(&mut self, key: Key, from: From, bytes: &[u8]) {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let (framing, outcome, len) = match parse(bytes, &mut headers) {
             Parsed::Plain(request, _) if matches!(request.method, "POST" | "PUT") && self.hold(key) => {
@@ -402,9 +404,9 @@ impl HttpThread {
                 }
                 return;
             }
-            Parsed::Plain(request, len) => (self.frame(request.framing), self.outcome(key, public, &request), len),
+            Parsed::Plain(request, len) => (self.frame(request.framing), self.outcome(key, from, &request), len),
             Parsed::Other => {
-                return self.read_slowly(key, public, bytes.to_vec());
+                return self.read_slowly(key, from, bytes.to_vec());
             }
         };
         if len < bytes.len()
@@ -415,13 +417,13 @@ impl HttpThread {
         self.settle(key, framing, outcome);
     }
 
-    fn outcome(&self, key: Key, public: bool, request: &Request<'_>) -> Outcome {
+    fn outcome(&self, key: Key, from: From, request: &Request<'_>) -> Outcome {
         if request.body.len() as u64 > self.config.max_message_size {
             return Outcome::Reply(Reply::refusal(413, "The body is larger than max_message_size allows."));
         }
         let sender =
             self.connections.socket(key).map(|socket| Sender { socket, trusted: &self.config.trusted_proxies });
-        serve(&self.engine, &self.config, self.id, public, &Request { sender, ..*request })
+        serve(&self.engine, &self.config, self.id, from, &Request { sender, ..*request })
     }
 
     fn frame(&self, framing: Framing) -> Framing {
@@ -451,7 +453,7 @@ impl HttpThread {
         let Some(connection) = self.connections.get(key) else { return };
         let location = &self.config.locations[usize::from(waiting.form.location)];
         let ttl = location.longpolling_connection_ttl.or(location.subscriber_connection_ttl);
-        let ttl = [ttl, waiting.grant.as_deref().map(Grant::time_left)].into_iter().flatten().min();
+        let ttl = [ttl, waiting.grant.as_deref().and_then(Grant::time_left)].into_iter().flatten().min();
         waiting.places = self.seating.add(key, seats);
         self.inbox.mailbox.counters.seated(waiting.form.mode);
         connection.state = State::Waiting(waiting);
@@ -465,7 +467,7 @@ impl HttpThread {
     }
 
     /// Gives a connection with an unusual or incomplete request to hyper.
-    fn read_slowly(&mut self, key: Key, public: bool, first: Vec<u8>) {
+    fn read_slowly(&mut self, key: Key, from: From, first: Vec<u8>) {
         let Some(socket) = self.connections.detach(key) else { return };
         let (reading, inbox) = (self.reading.clone(), self.inbox.clone());
         let (limit, time) = (self.config.max_message_size as usize, self.config.header_timeout);
@@ -474,7 +476,7 @@ impl HttpThread {
             let read = read_request(socket, first, limit, time).await;
             let mut reading = reading.borrow_mut();
             reading.under_way -= 1;
-            reading.done.extend(read.ok().map(|intake| (intake, public)));
+            reading.done.extend(read.ok().map(|intake| (intake, from)));
             inbox.mailbox.wake();
         });
     }

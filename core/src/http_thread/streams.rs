@@ -57,7 +57,7 @@ impl HttpThread {
         waiting.places = self.seating.add(key, seats);
         self.inbox.mailbox.counters.seated(waiting.form.mode);
         let life = self.location(&waiting.form).subscriber_connection_ttl;
-        let life = [life, waiting.grant.as_deref().map(Grant::time_left)].into_iter().flatten().min();
+        let life = [life, waiting.grant.as_deref().and_then(Grant::time_left)].into_iter().flatten().min();
         let ends = Deadlines::after(self.now, life);
         let Some(connection) = self.connections.get(key) else { return };
         connection.state = State::Streaming(Box::new(Stream {
@@ -347,8 +347,10 @@ impl HttpThread {
                 Said::Text(text) => {
                     // Who came with a token has the rights that it gives.
                     if stream.waiting.grant.as_ref().is_some_and(|grant| !grant.publish) {
-                        let refusal =
-                            Reply::refusal(403, "The token does not let its holder publish to these channels.");
+                        let refusal = Reply::refusal(
+                            403,
+                            "What let this connection in does not let it publish to these channels.",
+                        );
                         self.finish(key, refusal_frame(&refusal).into(), false);
                         return 0;
                     }

@@ -7,7 +7,12 @@ use crate::process;
 
 /// Logs what a hub that has started listens on, and what is worth a warning.
 pub(super) fn log_start(config: &Config) {
-    for (name, addresses) in [("listening", &config.listen), ("admin listener", &config.admin_listen)] {
+    let listeners = [
+        ("listening", &config.listen),
+        ("admin listener", &config.admin_listen),
+        ("trusted listener", &config.trusted_listen),
+    ];
+    for (name, addresses) in listeners {
         for address in addresses {
             tracing::info!("{name} on {address}");
         }
@@ -46,16 +51,17 @@ pub fn check(config: &Config) -> Result<String, StartError> {
         some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
     };
     let mut text = format!(
-        "listen        {}\nadmin_listen  {}\nsocket        {}\nlimits        {}\n",
+        "listen          {}\nadmin_listen    {}\ntrusted_listen  {}\nsocket          {}\nlimits          {}\n",
         addresses(&config.listen),
         addresses(&config.admin_listen),
+        addresses(&config.trusted_listen),
         config.socket.display(),
         limits(config, process::most_descriptors()),
     );
     for location in &config.locations {
         let (kind, word) = location.handler.words();
         let listener = if location.public { "public" } else { "admin" };
-        text.push_str(&format!("location      {} {kind} {word} ({listener})\n", location.path));
+        text.push_str(&format!("location        {} {kind} {word} ({listener})\n", location.path));
     }
     Ok(text)
 }

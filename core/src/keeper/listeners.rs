@@ -258,9 +258,14 @@ fn permit(path: &Path, mode: u32, owner: &Owner) -> io::Result<()> {
     Ok(())
 }
 
-/// What `listen` and `admin_listen` name, in the order in which a hub takes them.
+/// What `listen`, `admin_listen` and `trusted_listen` name, in the order in which a hub takes them.
 fn http_places(config: &Config) -> impl Iterator<Item = (&'static str, Place)> {
-    [("listen", &config.listen), ("admin_listen", &config.admin_listen)].into_iter().flat_map(|(key, addresses)| {
+    let all = [
+        ("listen", &config.listen),
+        ("admin_listen", &config.admin_listen),
+        ("trusted_listen", &config.trusted_listen),
+    ];
+    all.into_iter().flat_map(|(key, addresses)| {
         let place = |address: &Address| Place { address: address.clone(), kind: SocketType::STREAM };
         addresses.iter().map(move |address| (key, place(address)))
     })

@@ -22,6 +22,7 @@ use super::stream::Stream;
 use crate::access::limits::Payer;
 use crate::channel::ChannelId;
 use crate::fanout::{Key, Places};
+use crate::http_thread::From;
 use crate::identity::Grant;
 use crate::message::{Message, Position};
 use crate::presence::UserId;
@@ -31,8 +32,8 @@ use crate::sequencer::Guest;
 #[derive(Debug)]
 pub(crate) struct Connection {
     socket: OwnedFd,
-    /// Accepted on a public listener.
-    pub(crate) public: bool,
+    /// The listener on which it was accepted.
+    pub(crate) from: From,
     /// The kernel may hold bytes of it.
     pub(crate) readable: bool,
     /// The client closed its side, or the connection broke.
@@ -129,14 +130,14 @@ impl Connections {
         &self.epoll
     }
 
-    pub(crate) fn insert(&mut self, socket: OwnedFd, public: bool) -> std::io::Result<Key> {
+    pub(crate) fn insert(&mut self, socket: OwnedFd, from: From) -> std::io::Result<Key> {
         let entry = self.slab.vacant_entry();
         let key = entry.key() as Key;
         let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
         epoll::add(&self.epoll, &socket, epoll::EventData::new_u64(u64::from(key)), flags)?;
         entry.insert(Connection {
             socket,
-            public,
+            from,
             readable: false,
             hung_up: false,
             queued: false,

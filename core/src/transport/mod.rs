@@ -25,10 +25,11 @@ use std::time::UNIX_EPOCH;
 use percent_encoding::percent_decode_str;
 
 use crate::access::limits::{By, Deed, Payer};
-use crate::access::{may_publish, may_subscribe};
+use crate::access::{handed_over, may_publish, may_subscribe};
 use crate::channel::{ChannelName, InvalidName, ThreadId};
 use crate::config::{Authorization, Config, Handler, Location, Mode, Variable};
 use crate::error::{Error, Limit};
+use crate::http_thread::From;
 use crate::identity::Grant;
 use crate::ingress::{http, statistics};
 use crate::message::Position;
@@ -102,21 +103,29 @@ pub(crate) struct Form {
     pub(crate) callback: Option<Rc<String>>,
 }
 
-/// Serves one complete request. `public` says on which kind of listener it came.
+/// Serves one complete request that came on this kind of listener.
 pub(crate) fn serve(
     engine: &Sequencer,
     config: &Config,
     thread: ThreadId,
-    public: bool,
+    from: From,
     request: &Request<'_>,
 ) -> Outcome {
+    let handed = match from {
+        From::Trusted => match handed_over(engine, request) {
+            Ok(handed) => Some(handed),
+            Err(refusal) => return Outcome::Reply(refusal),
+        },
+        _ => None,
+    };
+    let request = &Request { handed: handed.as_ref(), ..*request };
     let locations = config.locations.iter().enumerate();
     let found = locations
-        .filter(|(_, location)| location.public == public && rest_of_path(location, request).is_some())
+        .filter(|(_, location)| stands_on(location, from) && rest_of_path(location, request).is_some())
         .max_by_key(|(_, location)| location.path.len());
     let longest = found.map(|(_, location)| location.path.len());
-    let operators = (!public).then(|| metrics::answer(engine, request.method, request.path, longest));
-    let client = public.then(|| script::answer(request, longest));
+    let operators = (from == From::Admin).then(|| metrics::answer(engine, request.method, request.path, longest));
+    let client = (from == From::Public).then(|| script::answer(request, longest));
     if let Some(reply) = operators.or(client).flatten() {
         return Outcome::Reply(reply);
     }
@@ -187,6 +196,15 @@ fn serve_at(
     }
 }
 
+/// Whether the location is to be had on this kind of listener: where nginx hands requests over, what subscribers have.
+fn stands_on(location: &Location, from: From) -> bool {
+    match from {
+        From::Public => location.public,
+        From::Trusted => location.public && matches!(location.handler, Handler::Subscriber(_) | Handler::Members),
+        From::Admin | From::Client => !location.public,
+    }
+}
+
 /// What of the request's path is behind the location's. The slash at the end of a location's path may be missing.
 fn rest_of_path<'a>(location: &Location, request: &Request<'a>) -> Option<&'a str> {
     let rest = request.path.strip_prefix(&location.path);
@@ -215,10 +233,20 @@ fn named<'a>(location: &Location, request: &Request<'a>) -> Cow<'a, [u8]> {
 }
 
 fn channels(location: &Location, config: &Config, request: &Request<'_>) -> Result<Vec<Wanted>, Reply> {
-    let path = named(location, request);
+    match request.handed {
+        Some(handed) => wanted(location, config, handed.channels.iter().map(|name| (name.as_bytes(), 0))),
+        None => wanted(location, config, request::channels_path(&named(location, request))),
+    }
+}
+
+fn wanted<'a>(
+    location: &Location,
+    config: &Config,
+    names: impl Iterator<Item = (&'a [u8], u32)>,
+) -> Result<Vec<Wanted>, Reply> {
     let most = config.max_channels_per_subscription.map_or(usize::MAX, |most| most as usize);
     let mut channels: Vec<Wanted> = Vec::new();
-    for (name, backlog) in request::channels_path(&path) {
+    for (name, backlog) in names {
         let name = ChannelName::within(&location.namespace, name, config.max_channel_id_length)
             .map_err(|error| refuse_name(&error))?;
         channels.push(Wanted { name, backlog, opened: false });

@@ -11,6 +11,7 @@ use percent_encoding::percent_decode;
 
 use super::client_address::Sender;
 use super::reply::Framing;
+use crate::accel::HandedOver;
 
 /// The largest request head that is served, in bytes.
 pub(crate) const MAX_HEAD: usize = 16 << 10;
@@ -28,6 +29,8 @@ pub(crate) struct Request<'a> {
     pub(crate) framing: Framing,
     /// Who sent it, where that is known.
     pub(crate) sender: Option<Sender<'a>>,
+    /// What nginx says of it on a trusted listener.
+    pub(crate) handed: Option<&'a HandedOver>,
 }
 
 impl<'a> Request<'a> {
@@ -40,7 +43,7 @@ impl<'a> Request<'a> {
     ) -> Self {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let framing = Framing { http10, keep_alive: keeps_alive(http10, headers), head: method == "HEAD" };
-        Self { method, path, query, headers, body, framing, sender: None }
+        Self { method, path, query, headers, body, framing, sender: None, handed: None }
     }
 
     /// The value of the first header of this name, without surrounding blanks.

@@ -24,6 +24,7 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 pub struct TestHub {
     pub public: SocketAddr,
     pub admin: SocketAddr,
+    pub trusted: SocketAddr,
     pub socket: PathBuf,
     pub hub: Option<Hub>,
     _directory: tempfile::TempDir,
@@ -55,15 +56,20 @@ pub fn hub_with(settings: &[(&str, &str)], locations: Option<&str>) -> TestHub {
         listener.set_nonblocking(true).expect("a socket");
         (listener.local_addr().expect("bound"), OwnedFd::from(listener))
     };
-    let ((public, public_socket), (admin, admin_socket)) = (listen(), listen());
+    let ((public, public_socket), (admin, admin_socket), (trusted, trusted_socket)) = (listen(), listen(), listen());
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let attach = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).expect("a socket");
     rustix::net::bind(&attach, &SocketAddrUnix::new(&socket).expect("a short path")).expect("a free path");
     rustix::net::listen(&attach, 128).expect("a socket");
-    let sockets = Sockets { listen: vec![public_socket], admin_listen: vec![admin_socket], attach: vec![attach] };
+    let sockets = Sockets {
+        listen: vec![public_socket],
+        admin_listen: vec![admin_socket],
+        trusted_listen: vec![trusted_socket],
+        attach: vec![attach],
+    };
     let start = Position { time: 1_000, tag: 0 };
     let hub = Hub::start(Arc::new(config), sockets, start, None).expect("threads");
-    TestHub { public, admin, socket, hub: Some(hub), _directory: directory }
+    TestHub { public, admin, trusted, socket, hub: Some(hub), _directory: directory }
 }
 
 impl TestHub {
@@ -77,6 +83,10 @@ impl TestHub {
 
     pub fn connect_admin(&self) -> Client {
         Client::new(self.admin)
+    }
+
+    pub fn connect_trusted(&self) -> Client {
+        Client::new(self.trusted)
     }
 
     pub fn publish(&self, channel: &str, body: &str) -> Response {
