@@ -337,6 +337,23 @@ namespace {
     function push_disconnect(int|string|null $user = null, ?string $channel = null, string $reason = '', bool $revoke = false): int {}
 
     /**
+     * Answers this request by handing it over: nginx takes it to the hub, where it listens to these channels as this user
+     * until it ends, and this process is free. It sets the headers X-Accel-Redirect and X-Push-Identity; what the script prints is
+     * thrown away. Needs nginx with examples/nginx/push-accel-location.conf, and trusted_listen of the hub.
+     *
+     * @param non-empty-string|non-empty-list<non-empty-string> $channels Names.
+     * @param int|non-empty-string|null $user Whose connection it is, for presence and push_disconnect(); at most 255 bytes.
+     * @param array<string, mixed> $info What presence tells others about the user, at most 2048 bytes as JSON. Together with
+     *     the channels and the user at most 6144 bytes as JSON.
+     *
+     * @throws \ValueError Also when this is more than fits.
+     * @throws \Error There is no request (command line), or its answer has begun: output was sent.
+     * @throws Push\Exception\EncodingError The info cannot be encoded as JSON; getPrevious() is the JsonException.
+     * @throws Push\Exception\HubUnavailable The configuration is wrong; the hub is not asked.
+     */
+    function push_accel(string|array $channels, int|string|null $user = null, array $info = []): void {}
+
+    /**
      * Where browsers reach the hub that this process is (push.mode=embedded), as push.listen writes it; with port 0 there,
      * the port that it got. Starts it if no call has. The first one, if push.listen names several.
      *

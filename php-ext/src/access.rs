@@ -1,12 +1,13 @@
 //! The PHP functions about who may come and who has to go.
 
+use push_core::accel;
 use push_core::call::{MAX_REASON, MAX_TOKEN_TTL};
 use push_core::channel::{ChannelName, InvalidName};
 use push_core::error::Error;
 
 use crate::convert::{self, User, failure};
 use crate::hub;
-use crate::zend::{Args, Failure, Outcome, Value};
+use crate::zend::{self, Args, Failure, Outcome, Value};
 
 pub(crate) fn token(args: &Args<'_>) -> Outcome {
     let user = convert::nullable_user(args, 2)?;
@@ -54,4 +55,32 @@ pub(crate) fn disconnect(args: &Args<'_>) -> Outcome {
     let user = user.map(User::text);
     let count = hub::with_client(|client| client.disconnect(user.as_deref(), channel, reason, revoke));
     count.map(Value::count).map_err(|error| failure(error, 2))
+}
+
+pub(crate) fn accel(args: &Args<'_>) -> Outcome {
+    let user = convert::nullable_user(args, 2)?;
+    let info = args.json_object(3, &convert::ENCODING_ERROR)?;
+    let channels = args.strings(1)?;
+    let wrong = |text| Failure::Argument(1, text);
+    let channels: Vec<&str> =
+        channels.into_iter().map(|name| convert::check_name(name).map_err(wrong)).collect::<Result<_, _>>()?;
+    if channels.is_empty() {
+        return Err(wrong("must not be empty".into()));
+    }
+    let user = user.map(User::text);
+    let namespace = hub::namespace().map_err(|error| failure(error, 1))?;
+    let info = info.as_deref().unwrap_or_default();
+    let identity = accel::identity(&channels, user.as_deref(), info, namespace.as_str());
+    let identity = identity.map_err(|error| failure(error, 1))?;
+    let misuse = |text: &str| Failure::Misuse(format!("push_accel(): {text}"));
+    let request = zend::http_request()
+        .ok_or_else(|| misuse("there is no HTTP request to hand over: PHP runs on the command line"))?;
+    if let Some(place) = request.answered {
+        let place = if place.is_empty() { place } else { format!(" (output started at {place})") };
+        return Err(misuse(&format!(
+            "the head of the answer has been sent{place}, and nginx hands over no request that is being answered; call it \
+             before any output"
+        )));
+    }
+    Ok(Value::Head(vec![accel::redirect(&request.query), format!("{}: {identity}", accel::HEADER)]))
 }

@@ -140,6 +140,17 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         returns_null: false,
     },
     Function {
+        name: c"push_accel",
+        handler: handler!(access::accel, 1, 3),
+        params: &[
+            Param::required(c"channels", Type::ArrayOrString),
+            Param::nullable(c"user", Type::IntOrString),
+            Param::optional(c"info", Type::Array, c"[]"),
+        ],
+        returns: Type::Void,
+        returns_null: false,
+    },
+    Function {
         name: c"push_presence_online",
         handler: handler!(presence::online, 1, 4),
         params: &[

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use ext_php_rs::zend::php_sapi_name;
 use once_cell::sync::OnceCell;
+use push_core::channel::Namespace;
 use push_core::client::{Client, Options};
 use push_core::config::Config;
 use push_core::embedded::Embedded;
@@ -131,11 +132,7 @@ fn started() -> Result<(&'static Start, Mode, &'static Config), Error> {
 pub(crate) fn with_client<T>(call: impl FnOnce(&mut Client) -> Result<T, Error>) -> Result<T, Error> {
     let globals = GLOBALS.get();
     let (start, mode, config) = started()?;
-    let namespace = match &*globals.namespace.borrow() {
-        None => config.namespace.clone(),
-        Some(Ok(namespace)) => namespace.clone(),
-        Some(Err(error)) => return Err(Error::HubUnavailable(error.clone())),
-    };
+    let namespace = namespace_of(config)?;
     let mut client = match (globals.client.take(), mode) {
         (Some(client), _) => client,
         (None, Mode::Attach) => open(config, start),
@@ -151,6 +148,19 @@ pub(crate) fn with_client<T>(call: impl FnOnce(&mut Client) -> Result<T, Error>)
         }
         (error, _) => error,
     })
+}
+
+/// The namespace of the calls of this process.
+pub(crate) fn namespace() -> Result<Namespace, Error> {
+    namespace_of(started()?.2)
+}
+
+fn namespace_of(config: &Config) -> Result<Namespace, Error> {
+    match &*GLOBALS.get().namespace.borrow() {
+        None => Ok(config.namespace.clone()),
+        Some(Ok(namespace)) => Ok(namespace.clone()),
+        Some(Err(error)) => Err(Error::HubUnavailable(error.clone())),
+    }
 }
 
 fn open(config: &Config, start: &Start) -> Client {

@@ -66,6 +66,8 @@ unsafe extern "C" {
         type_: c_int,
     ) -> c_int;
     fn zend_clear_exception();
+    fn php_output_get_start_filename() -> *const c_char;
+    fn php_output_get_start_lineno() -> c_int;
     fn php_json_decode_ex(
         target: *mut Zval,
         text: *const c_char,
@@ -326,6 +328,8 @@ pub(crate) enum Value {
     /// The value that the JSON text stands for, objects as arrays; the text itself when it is none.
     Json(Vec<u8>),
     Object(&'static Class, Vec<Value>),
+    /// `null`, when these lines stand in the head of the answer, each in the place of others of its name.
+    Head(Vec<String>),
     Array(Vec<(&'static CStr, Value)>),
     List(Vec<Value>),
 }
@@ -376,6 +380,19 @@ impl Value {
                 }
                 target.set_hashtable(table);
             }
+            Self::Head(lines) => {
+                target.set_null();
+                for line in lines {
+                    // SAFETY: plain data, for which zeros mean "not given".
+                    let mut given: ffi::sapi_header_line = unsafe { std::mem::zeroed() };
+                    given.line = line.as_ptr().cast();
+                    given.line_len = line.len();
+                    // SAFETY: PHP copies the line, which lives until then, for its length.
+                    unsafe {
+                        ffi::sapi_header_op(ffi::sapi_header_op_enum_SAPI_HEADER_REPLACE, (&raw mut given).cast());
+                    }
+                }
+            }
             Self::Object(class, fields) => {
                 // SAFETY: our class is registered, final and without abstract parts, so this makes a plain object.
                 let slots = unsafe {
@@ -400,6 +417,8 @@ pub(crate) enum Failure {
     Argument(u32, Cow<'static, str>),
     /// A `ValueError` that concerns no single argument.
     Value(String),
+    /// An `Error`, as the engine throws it for what a program must not do.
+    Misuse(String),
     /// No exception: a warning, and the function returns.
     Warning(String),
     /// One of our exceptions, with its code.
@@ -419,6 +438,7 @@ impl Failure {
                 }
             }
             Self::Value(text) => throw(ptr::from_ref(ce::value_error()).cast_mut(), text, 0),
+            Self::Misuse(text) => throw(ptr::from_ref(ce::error()).cast_mut(), text, 0),
             Self::Exception(class, code, text) => throw(class.entry_ptr(), text, *code),
         }
     }
@@ -691,6 +711,39 @@ pub(crate) fn warn_at_start(text: &str) {
     let text = terminated(text);
     // SAFETY: "%s" takes the one terminated text.
     unsafe { zend_error(ffi::E_CORE_WARNING.cast_signed(), c"%s".as_ptr(), text.as_ptr()) };
+}
+
+/// The HTTP request that PHP answers.
+pub(crate) struct HttpRequest {
+    /// What follows the question mark of its address.
+    pub(crate) query: Vec<u8>,
+    /// Where output began, when the head of the answer is gone: file and line, or nothing where PHP does not know.
+    pub(crate) answered: Option<String>,
+}
+
+/// The request that PHP answers; a program on the command line answers none.
+pub(crate) fn http_request() -> Option<HttpRequest> {
+    // SAFETY: the engine's own globals of this thread, which live as long as PHP. Its texts are null or terminated, and
+    // copied at once.
+    unsafe {
+        let globals = ffi::ext_php_rs_sapi_globals();
+        let request = &(*globals).request_info;
+        if request.request_method.is_null() {
+            return None;
+        }
+        let query = match request.query_string.is_null() {
+            true => Vec::new(),
+            false => CStr::from_ptr(request.query_string).to_bytes().to_vec(),
+        };
+        let answered = ((*globals).headers_sent != 0).then(|| {
+            let file = php_output_get_start_filename();
+            match file.is_null() {
+                true => String::new(),
+                false => format!("{}:{}", CStr::from_ptr(file).to_string_lossy(), php_output_get_start_lineno()),
+            }
+        });
+        Some(HttpRequest { query, answered })
+    }
 }
 
 /// How much a line in PHP's log matters, as in syslog(3).

@@ -36,6 +36,10 @@ $call = function (): void {
     push_status();
     push_position();
     try {
+        push_accel(['news', 'many'], 7, ['nick' => 'Ann', 'tags' => [1, 2]]);
+    } catch (Error) {
+    }
+    try {
         push_publish('', 'x');
     } catch (ValueError) {
     }

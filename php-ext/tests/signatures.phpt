@@ -5,7 +5,7 @@ push
 --FILE--
 <?php
 foreach (['push_publish', 'push_publish_async', 'push_publish_many', 'create_channel', 'push_create_channel',
-    'push_delete_channel', 'push_clear_channel', 'push_channel_info', 'push_channels', 'push_history', 'push_position', 'push_token', 'push_disconnect',
+    'push_delete_channel', 'push_clear_channel', 'push_channel_info', 'push_channels', 'push_history', 'push_position', 'push_token', 'push_disconnect', 'push_accel',
     'push_presence_online', 'push_presence_offline', 'push_presence_is_online', 'push_presence_among', 'push_presence_get', 'push_presence_members', 'push_presence_count', 'push_presence_channels',
     'push_hub_address', 'push_status', 'push_ping'] as $name) {
     $function = new ReflectionFunction($name);
@@ -31,6 +31,8 @@ push_position(): string
 push_token(array|string $channels, string|int|null $user = NULL, int $ttl = 3600, array $info = array (
 ), bool $publish = false): string
 push_disconnect(string|int|null $user = NULL, ?string $channel = NULL, string $reason = '', bool $revoke = false): int
+push_accel(array|string $channels, string|int|null $user = NULL, array $info = array (
+)): void
 push_presence_online(string|int $user, ?string $channel = NULL, array $info = array (
 ), ?int $ttl = NULL): bool
 push_presence_offline(string|int $user, ?string $channel = NULL): bool

@@ -177,8 +177,12 @@ final class FpmPool
     {
         $path = "{$this->directory}/script-" . ++$this->scripts . '.php';
         // A worker may be kept out of the directory where these tests are, as in the home of root.
-        copy(__DIR__ . '/Thrown.php', "{$this->directory}/Thrown.php");
-        $support = var_export("{$this->directory}/Thrown.php", true);
+        $support = "{$this->directory}/Thrown.php";
+        if (!is_file($support)) {
+            // Once: a script that runs meanwhile must not find half of it.
+            copy(__DIR__ . '/Thrown.php', $support);
+        }
+        $support = var_export($support, true);
         file_put_contents($path, <<<PHP
             <?php
             require $support;
