@@ -44,6 +44,12 @@ final class Subscriber
         fwrite($this->socket, "$request\r\n");
     }
 
+    /** Bytes as they are. */
+    public function send(string $bytes): void
+    {
+        fwrite($this->socket, $bytes);
+    }
+
     /** Whether not one byte of an answer has come. */
     public function waits(): bool
     {
