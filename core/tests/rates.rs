@@ -503,6 +503,9 @@ fn a_limit_by_address_needs_to_know_the_proxies() {
     assert!(check(&[("publish_rate_per_address", "1r/s burst=4"), ("listen", "unix:/run/push/http.sock")]).is_err());
     assert_eq!(check(&[limit, ("trusted_proxies", "127.0.0.1, ::1, unix:")]), Ok(()));
     assert_eq!(check(&[limit, ("listen", "0.0.0.0:8380")]), Ok(()), "browsers come by themselves");
+    let handed_over = [limit, ("listen", "0.0.0.0:8380"), ("trusted_listen", "unix:/run/push/trusted.sock")];
+    assert!(check(&handed_over).is_err(), "but those whom nginx hands over do not");
+    assert_eq!(check(&[&handed_over[..], &[("trusted_proxies", "unix:")]].concat()), Ok(()));
     assert_eq!(check(&[("connect_rate_per_user", "20r/s burst=40")]), Ok(()));
     let wrong = Config::default().set("connect_rate_per_user", "20r/s").unwrap_err().to_string();
     assert!(wrong.contains("allowed is a rate with its burst such as \"20r/s burst=40\""), "{wrong}");

@@ -263,6 +263,23 @@ fn pages_of_other_hosts_get_nothing_by_the_cookie_that_php_knows_him_by() {
 }
 
 #[test]
+fn limits_count_the_user_that_php_names_and_the_address_that_nginx_names() {
+    let settings = [
+        ("connect_rate_per_user", "1r/m burst=0"),
+        ("connect_rate_per_address", "1r/m burst=1"),
+        ("trusted_proxies", "127.0.0.1"),
+    ];
+    let hub = hub_with(&settings, Some(LOCATIONS));
+    let poll = |user: &str, client: &str| {
+        let headers = format!("X-Nginx-PushStream-Mode: polling\r\nX-Forwarded-For: 192.0.2.9, {client}\r\n");
+        get(&hub, "/sub/", &(headers + &identity(&["a"], user))).status
+    };
+    assert_eq!((poll("7", "192.0.2.1"), poll("7", "192.0.2.2")), (304, 429));
+    assert_eq!((poll("8", "192.0.2.1"), poll("9", "192.0.2.1")), (304, 429));
+    assert_eq!(poll("10", "192.0.2.3"), 304);
+}
+
+#[test]
 fn streams_and_web_sockets_are_handed_over_for_listening() {
     let hub = started();
     let mut client = hub.connect_trusted();

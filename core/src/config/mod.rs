@@ -738,7 +738,8 @@ impl Config {
         let limited = per_address.iter().find(|(_, rate)| rate.is_some());
         let behind_proxies = !self.listen.is_empty()
             && self.listen.iter().all(|address| !matches!(address, Address::Tcp(tcp) if !tcp.ip().is_loopback()));
-        if let Some((key, _)) = limited.filter(|_| behind_proxies && self.trusted_proxies.is_empty()) {
+        let handed_over = !self.trusted_listen.is_empty() && !self.trusted_proxies.contains(&Proxy::Unix);
+        if let Some((key, _)) = limited.filter(|_| handed_over || behind_proxies && self.trusted_proxies.is_empty()) {
             return conflict(format!(
                 "{key}: on these listeners all clients have the address of the proxy, and would be counted as one; set \
                  trusted_proxies, such as \"127.0.0.1, ::1, unix:\" for a proxy on this machine"
