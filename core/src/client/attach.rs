@@ -177,6 +177,13 @@ fn connected(options: &Options, deadline: &mut Deadline) -> Result<OwnedFd, Erro
     }
     connect(&options.socket, until).map_err(|errno| match errno {
         Errno::AGAIN => deadline.missed(),
+        Errno::NOENT if options.inherited.is_some() && !Path::new("/proc/self").exists() => {
+            Error::HubUnavailable(format!(
+                "this process sees neither /proc nor {}: mount /proc where its pool has its root (chroot), or the \
+                 directory of the socket under the same path",
+                options.socket.display()
+            ))
+        }
         _ => unreachable(&options.socket, errno),
     })
 }

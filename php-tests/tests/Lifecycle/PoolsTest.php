@@ -7,10 +7,12 @@ namespace Push\Tests\Lifecycle;
 use PHPUnit\Framework\TestCase;
 use Push\Exception\AccessDenied;
 use Push\Exception\HubUnavailable;
+use Push\Tests\Support\Directory;
 use Push\Tests\Support\FpmPool;
 use Push\Tests\Support\Hub;
 use Push\Tests\Support\Machine;
 use Push\Tests\Support\Php;
+use Push\Tests\Support\Wait;
 
 /** Pools that share a hub and do not see each other; and what the programs that PHP runs get of it, which is nothing. */
 final class PoolsTest extends TestCase
@@ -104,6 +106,93 @@ final class PoolsTest extends TestCase
         self::assertStringContainsString('client_namespaces', $nobody->message);
         self::assertNull($hub->php("return push_channel_info('news');"), 'root may');
         $hub->stop();
+    }
+
+    /** @return iterable<string, array{string, ?string}> what of the machine a pool sees whose root is $1; $2: the socket's directory */
+    public function roots(): iterable
+    {
+        yield '/proc' => ['mkdir "$1/proc"; mount -t proc proc "$1/proc"', null];
+        yield 'the directory of the socket' => ['mkdir -p "$1$2"; mount --bind "$2" "$1$2"', null];
+        yield 'neither' => [':', 'mount /proc where its pool has its root (chroot), or the directory of the socket'];
+    }
+
+    /** @dataProvider roots */
+    public function testAPoolWithARootOfItsOwnHasAWayToTheHub(string $mount, ?string $error): void
+    {
+        if (!Machine::root()) {
+            self::markTestSkipped('only root gives a process another root');
+        }
+        [$root, $run, $directory] = [Directory::make('root'), Directory::make('run'), Directory::make('fpm')];
+        chown($run, Machine::unprivileged());
+        // The scripts are to have the same paths there.
+        $script = "set -e; $mount; mkdir -p \"\$1\$3\"; mount --bind \"\$3\" \"\$1\$3\"; shift 3; exec \"\$@\"";
+        $container = ['unshare', '--mount', 'sh', '-c', $script, 'sh', $root, $run, $directory];
+        $fpm = FpmPool::start(['push.socket' => "$run/hub.sock"], ['chroot' => $root], false, $directory, ['-n'], $container);
+        $this->pools[] = $fpm;
+        self::assertSame($error !== null, $fpm->run("return !file_exists('/proc/self') && !file_exists('$run');"));
+        self::assertFalse($fpm->run('return file_exists("/bin");'), 'it has another root');
+        if ($error !== null) {
+            $thrown = $fpm->run('push_publish("c", "x");');
+            self::assertSame(HubUnavailable::class, $thrown['class']);
+            self::assertStringContainsString($error, $thrown['message']);
+
+            return;
+        }
+        self::assertSame([1, 2], $fpm->run('return [push_publish("c", "x")->id, push_publish("c", "x")->id];'));
+        posix_kill($fpm->find(['push-hub: hub']), SIGKILL);
+        self::assertSame(3, $fpm->run('return push_publish("c", "x")->id;'), 'and to the next one');
+    }
+
+    /** A worker has turned against the others, with all that it inherited and that native code can do to it. */
+    public function testWhatAWorkerDoesToItsDescriptorsHurtsNobody(): void
+    {
+        $ffi = ini_get('extension_dir') . '/ffi.so';
+        if (!is_file($ffi) && !extension_loaded('FFI')) {
+            self::markTestSkipped('this PHP has no FFI');
+        }
+        $options = ['-n', '-d', 'ffi.enable=1', ...(is_file($ffi) ? ['-d', 'extension=ffi'] : [])];
+        $fpm = $this->pools[] = FpmPool::start([], ['pm.max_children' => 2], false, null, $options);
+        $hub = $fpm->run('return push_status()["pid"];');
+        $files = Directory::make('worker');
+        chmod($files, 0777);
+        $fpm->request($fpm->script(<<<PHP
+            push_publish('c', 'x');
+            fastcgi_finish_request();
+            touch('$files/attached');
+            while (!file_exists('$files/go')) {
+                clearstatcache();
+                usleep(1000);
+            }
+            \$libc = FFI::cdef('int shutdown(int, int); int getsockopt(int, int, int, int *, unsigned *);', 'libc.so.6');
+            [\$listens, \$size] = [\$libc->new('int'), \$libc->new('unsigned')];
+            \$shut = 0;
+            foreach (array_filter(scandir('/proc/self/fd'), is_numeric(...)) as \$fd) {
+                [\$listens->cdata, \$size->cdata] = [0, 4];
+                // SOL_SOCKET, SO_ACCEPTCONN: the listener of php-fpm itself is not ours to protect.
+                \$libc->getsockopt((int) \$fd, 1, 30, FFI::addr(\$listens), FFI::addr(\$size));
+                \$shut += \$listens->cdata === 0 && \$libc->shutdown((int) \$fd, 2) === 0 ? 1 : 0;
+            }
+            file_put_contents('$files/done', json_encode([getmypid(), \$shut]), LOCK_EX);
+            PHP));
+        Wait::until(static fn (): bool => file_exists("$files/attached"), 'one worker is busy');
+        [$other, $id] = $fpm->run('return [getmypid(), push_publish("c", "x")->id];');
+        self::assertSame(2, $id);
+        touch("$files/go");
+        $done = static fn (): ?array => json_decode((string) @file_get_contents("$files/done"));
+        [$worker, $shut] = Wait::until($done, 'it has shut down all that it has');
+        self::assertNotSame($other, $worker);
+        self::assertGreaterThan(0, $shut, 'its own way to the hub');
+        $by = [];
+        for ($id = 3; $id <= 200 && count($by) < 2; $id++) {
+            [$pid, $published] = $fpm->run('return [getmypid(), push_publish("c", "x")->id];');
+            self::assertSame($id, $published);
+            $by[$pid] = true;
+        }
+        self::assertEqualsCanonicalizing([$worker, $other], array_keys($by), 'both go on');
+        self::assertSame($hub, $fpm->run('return push_status()["pid"];'));
+        // The master has lost nothing either.
+        $fpm->reload();
+        self::assertSame([$hub, $id], $fpm->run('return [push_status()["pid"], push_publish("c", "x")->id];'));
     }
 
     /** What a program that PHP runs sees, before and after a call: its descriptors above the standard ones, and its environment. */

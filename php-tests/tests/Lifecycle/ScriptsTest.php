@@ -190,6 +190,45 @@ final class ScriptsTest extends TestCase
         self::assertSame('21 of 26', $ids);
     }
 
+    /** Runtimes of other languages make children so: none of what libraries run at a fork runs there. */
+    public function testAChildOfARawCloneHasAWayOfItsOwn(): void
+    {
+        $ffi = ini_get('extension_dir') . '/ffi.so';
+        $clone = ['x86_64' => 56, 'aarch64' => 220][php_uname('m')] ?? null;
+        if ((!is_file($ffi) && !extension_loaded('FFI')) || $clone === null) {
+            self::markTestSkipped('this PHP has no FFI, or the number of the call is not known');
+        }
+        $results = self::start(<<<PHP
+            \$libc = FFI::cdef('long syscall(long number, ...);', 'libc.so.6');
+            \$channel = 'cloned-' . getmypid();
+            \$ids = [push_publish(\$channel, 'parent')->id];
+            \$children = [];
+            for (\$child = 0; \$child < 4; \$child++) {
+                \$pid = \$libc->syscall($clone, SIGCHLD, 0, 0, 0, 0);
+                if (\$pid === 0) {
+                    for (\$i = 0; \$i < 100; \$i++) {
+                        push_publish(\$channel, 'child');
+                        push_publish_async(\$channel, 'child');
+                    }
+                    // As such children end, and in an ordinary way.
+                    \$child % 2 ? posix_kill(getmypid(), SIGKILL) : exit(push_ping(5) ? 0 : 1);
+                }
+                \$children[] = \$pid;
+                for (\$i = 0; \$i < 100; \$i++) {
+                    \$ids[] = push_publish(\$channel, 'parent')->id;
+                }
+            }
+            \$codes = [];
+            foreach (\$children as \$pid) {
+                pcntl_waitpid(\$pid, \$status);
+                \$codes[] = pcntl_wifexited(\$status) ? pcntl_wexitstatus(\$status) : 'killed';
+            }
+            Push\Tests\Support\Wait::until(fn () => push_channel_info(\$channel)->published >= 1201, 'all are published');
+            return [\$codes, count(array_unique(\$ids)), push_publish(\$channel, 'parent')->id];
+            PHP, ['ffi.enable' => '1'] + (is_file($ffi) ? ['extension' => 'ffi'] : []))->result();
+        self::assertSame([[0, 'killed', 0, 'killed'], 401, 1202], $results);
+    }
+
     public function testDlIsRefusedWithItsCure(): void
     {
         $extension = getenv('PUSH_EXTENSION');

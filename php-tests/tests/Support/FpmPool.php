@@ -28,7 +28,7 @@ final class FpmPool
      * @param array<string, string|int> $pool Directives of the pool beyond one static worker
      * @param ?string $directory One that exists, such as that of an earlier pool, to meet its hub
      * @param list<string> $options Instead of `-n`, which reads no INI file
-     * @param list<string> $container A program that runs php-fpm where numbers of processes are others; none for a daemon
+     * @param list<string> $container A program that runs php-fpm in namespaces of its own; none for a daemon
      */
     public static function start(
         array $ini = [], array $pool = [], bool $daemonize = false, ?string $directory = null, array $options = ['-n'],
@@ -130,7 +130,7 @@ final class FpmPool
         if ($this->contained) {
             // What stands in the file is its number there: that of somebody else here.
             $masters = array_filter(
-                Machine::descendants($this->process->pid),
+                [$this->process->pid, ...Machine::descendants($this->process->pid)],
                 static fn (int $pid): bool => str_starts_with(Machine::name($pid), 'php-fpm: master'),
             );
 
