@@ -4,6 +4,7 @@
 # make test           all tests
 # make pictures       takes the pictures of the README anew
 # make lint           formatting and lints
+# make guard          counts the instructions of the hot paths: none may grow by more than a tenth. ACCEPT=yes accepts them
 # make bench          push-hub beside nginx + nchan, and publishing from PHP beside curl
 # make bench-c        publishing from C, beside hiredis and redis-server
 # make reliability    kills, reloads and hand-overs under load: what is lost, doubled, reordered, refused
@@ -17,7 +18,7 @@ tools = . scripts/toolchain.sh; require_rust
 
 export PREFIX DESTDIR
 
-.PHONY: run build install uninstall test test-rust test-php test-phpt test-js pictures lint bench bench-c reliability deps-run deps-test
+.PHONY: run build install uninstall test test-rust test-php test-phpt test-js guard pictures lint bench bench-c reliability deps-run deps-test
 
 run:
 	@exec scripts/run.sh
@@ -29,7 +30,7 @@ build:
 install uninstall:
 	@scripts/install.sh $@
 
-test: test-rust test-phpt test-js test-php
+test: test-rust test-phpt test-js test-php guard
 
 test-rust:
 	@$(tools); scripts/deps.sh ask run; scripts/deps.sh ask test
@@ -61,10 +62,15 @@ test-js:
 	@$(tools); . scripts/build.sh; cd js; \
 		exec node --experimental-websocket --no-warnings --test --test-reporter=spec test/*.test.js
 
+# Instructions, not time: they are the same on each run. The counts are those of a release build, as are those accepted.
+guard:
+	@$(tools); scripts/deps.sh ask test
+	cargo bench --locked --package push-core --features paths --bench paths -- $(if $(ACCEPT),accept)
+
 lint:
 	@$(tools)
 	cargo fmt --all --check
-	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets --features push-core/paths -- -D warnings
 
 bench:
 	@$(tools); scripts/deps.sh ask run

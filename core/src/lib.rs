@@ -57,6 +57,8 @@ mod readiness;
 
 #[cfg(all(feature = "hub", any(test, fuzzing)))]
 pub mod hostile;
+#[cfg(any(feature = "paths", all(feature = "hub", test)))]
+pub mod paths;
 
 // For operators.
 #[cfg(feature = "hub")]
