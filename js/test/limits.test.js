@@ -12,8 +12,8 @@ import { Way } from './support/way.js';
 const data = ({ data }) => data;
 
 let hub;
-const clients = [];
-const open = (url, options) => clients[clients.push(connect(url, options)) - 1];
+const ends = [];
+const open = (url, options) => ends[ends.push(connect(url, options)) - 1];
 
 before(async () => {
   hub = await Hub.start(`
@@ -38,16 +38,17 @@ before(async () => {
   `);
 });
 after(() => hub.stop());
-afterEach(() => clients.splice(0).forEach((client) => client.close()));
+afterEach(() => Promise.all(ends.splice(0).map((end) => end.close())));
 
 test('who comes too often waits for as long as the hub says, and loses nothing', async () => {
   const first = open(hub.url, { transports: ['sse'] });
-  first.channel('a');
+  const said = new Heard(first.channel('a'), 'message', ({ position }) => position);
   await opened(first);
   await hub.publish('a', 'before');
-  const position = await until(() => first.position, 'the first client knows where the hub is');
+  const [position] = await said.atLeast(1);
 
   const way = await Way.to(hub);
+  ends.push(way);
   const began = Date.now();
   const client = open(way.url, { position });
   const errors = new Heard(client, 'error');
@@ -61,7 +62,6 @@ test('who comes too often waits for as long as the hub says, and loses nothing',
   // It comes once more, and by the same transport: that it was too much says nothing of that.
   assert.deepEqual([way.requests.length, client.transport, errors.all.length], [2, 'sse', 1]);
   assert.deepEqual(await heard.atLeast(1), ['meanwhile']);
-  await way.close();
 });
 
 test('a WebSocket that says too much comes back, and what it said before was published', async () => {
