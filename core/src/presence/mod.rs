@@ -36,6 +36,8 @@ use feed::{Feed, View};
 
 /// Members that leave in one call of [`Presence::expire`].
 const EXPIRE: usize = 500;
+/// Feeds that it looks after: each may have as much to say as many members that leave.
+const FEEDS: usize = 50;
 /// How long a feed is kept for readers that do not wait at the moment.
 const LINGER: Tick = 60 * SECOND;
 
@@ -568,9 +570,19 @@ impl Presence {
                 }
             }
         }
-        while let Some(due) = self.feeds.first_entry().filter(|due| *due.key() <= now.tick) {
-            let (tick, rooms) = due.remove_entry();
-            for id in rooms {
+        let mut most = FEEDS;
+        while most > 0
+            && let Some(mut due) = self.feeds.first_entry()
+            && *due.key() <= now.tick
+        {
+            let tick = *due.key();
+            let rooms = due.get_mut();
+            let some = rooms.split_off(rooms.len().saturating_sub(most));
+            if rooms.is_empty() {
+                due.remove();
+            }
+            most -= some.len();
+            for id in some {
                 self.look_after(id, tick, now, stamp);
             }
         }

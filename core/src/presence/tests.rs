@@ -406,6 +406,21 @@ fn a_feed_that_nobody_reads_is_forgotten_and_who_comes_back_begins_again() {
 }
 
 #[test]
+fn feeds_of_one_moment_are_looked_after_a_few_at_a_time() {
+    let mut hub = Hub::new(SETTINGS);
+    let places: Vec<Place> = (0..3 * FEEDS).map(|number| channel(&format!("room {number}"))).collect();
+    for place in &places {
+        hub.change(|presence, now, stamp| presence.attend(place, now, stamp));
+    }
+    hub.set_tick(LINGER + 1);
+    let mut entries = 1;
+    while hub.change(|presence, now, stamp| presence.expire(now, stamp)) {
+        entries += 1;
+    }
+    assert_eq!((entries, hub.presence.allocated()), (3, 0));
+}
+
+#[test]
 fn a_channel_that_is_deleted_has_no_members() {
     let (mut hub, lobby) = (Hub::new(SETTINGS), channel("lobby"));
     hub.watch(&lobby, 0);

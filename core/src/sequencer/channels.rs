@@ -7,6 +7,7 @@ use super::{CREATED, DESTROYED, Deletion, Owed, Seats, State, UNSUBSCRIBED, Woke
 use crate::channel::history::History;
 use crate::channel::{Channel, ChannelId, ChannelName, ChannelOptions};
 use crate::error::{Error, Limit};
+use crate::identity::check_user;
 use crate::journal::Word;
 use crate::message::{NewMessage, Position};
 use crate::presence::Place;
@@ -128,6 +129,7 @@ impl State {
                 return Err(Error::InvalidArgument(format!("{what} must be at least 1")));
             }
         }
+        options.owner.as_deref().map(check_user).transpose()?;
         self.check_changeable(&name)?;
         let id = self.find_or_create(now, &name)?;
         let owner = options.owner.as_ref().map_or(0, String::len);

@@ -505,6 +505,17 @@ fn creating_fails_when_nothing_is_left_to_give_way() {
 }
 
 #[test]
+fn a_channel_belongs_to_nobody_who_cannot_be_a_user() {
+    let mut state = state(limits());
+    for (owner, word) in [(String::new(), "empty"), ("x".repeat(256), "255"), ("a\nb".to_owned(), "control")] {
+        let options = ChannelOptions { owner: Some(owner), ..ChannelOptions::default() };
+        let refused = state.create(START, name(0), options).expect_err("no user").to_string();
+        assert!(refused.contains(word), "{refused}");
+    }
+    assert_eq!(state.channels.len(), 0);
+}
+
+#[test]
 fn a_created_channel_lives_for_its_ttl_after_its_last_use() {
     let mut state = state(limits());
     state.create(START, name(0), ChannelOptions { ttl: Some(100), ..ChannelOptions::default() }).expect("created");
@@ -653,7 +664,7 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
     let channel = 0..NAMES.len();
     let size = prop_oneof![8 => 0usize..200, 1 => 20_000usize..100_000];
     let ttl = prop::option::weighted(0.2, 1u32..20);
-    let owner = prop::option::of("[a-z]{0,9}");
+    let owner = prop::option::of("[a-z]{1,9}");
     let options =
         (owner, prop::option::of(50u32..200), prop::option::of(1u32..5), ttl.clone(), prop::bool::weighted(0.8));
     let options = options.prop_map(|(owner, ttl, max_messages, message_ttl, presence)| ChannelOptions {
