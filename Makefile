@@ -8,6 +8,8 @@
 # make bench          push-hub beside nginx + nchan, and publishing from PHP beside curl
 # make bench-c        publishing from C, beside hiredis and redis-server
 # make reliability    kills, reloads and hand-overs under load: what is lost, doubled, reordered, refused
+# make fuzz           what strangers can send, found by a fuzzer: FUZZ_SECONDS=60 for each target, FUZZ="ring call" for some of
+#                     them; needs a nightly Rust and cargo-fuzz, see fuzz/README.md
 # make deps-run       installs the packages that `make run` needs; make deps-test those that the tests need, too
 #
 # PHP_VERSION=8.3 chooses between installed versions, PORT=8080 is the port of the example.
@@ -18,7 +20,7 @@ tools = . scripts/toolchain.sh; require_rust
 
 export PREFIX DESTDIR
 
-.PHONY: run build install uninstall test test-rust test-php test-phpt test-js guard pictures lint bench bench-c reliability deps-run deps-test
+.PHONY: run build install uninstall test test-rust test-php test-phpt test-js guard pictures lint bench bench-c reliability fuzz deps-run deps-test
 
 run:
 	@exec scripts/run.sh
@@ -86,6 +88,13 @@ reliability:
 	@$(tools); scripts/deps.sh ask run; find_php; export PHP_FPM
 	cargo build --locked --release --package push-core --package push-php-ext --package push-bench
 	exec "$$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release/push-bench" reliability
+
+fuzz:
+	@$(tools)
+	for target in $(or $(FUZZ),$$(cargo +nightly fuzz list)); do \
+		cargo +nightly fuzz run "$$target" -- -max_total_time=$(or $(FUZZ_SECONDS),60) \
+			-rss_limit_mb=2048 -timeout=20 -len_control=0 -max_len=2000; \
+	done
 
 deps-run:
 	@scripts/deps.sh install run

@@ -348,6 +348,9 @@ impl Script<'_> {
     }
 }
 
+/// How often it is worked with.
+const ROUNDS: u8 = 8;
+
 /// A hub that starts with this journal: it recovers what is whole, works, and the next one finds the same.
 fn start(journal: &OwnedFd) {
     let mut config = Config::default();
@@ -355,7 +358,8 @@ fn start(journal: &OwnedFd) {
         config.set(key, value).expect("allowed");
     }
     let open = || {
-        let limits = sequencer::Limits { channel_inactivity: u32::MAX, ..crate::hub::limits(&config) };
+        let limits = crate::hub::limits(&config);
+        let limits = sequencer::Limits { memory: 300 << 10, channel_inactivity: u32::MAX, ..limits };
         let (journal, access) = (journal.try_clone().expect("a descriptor"), Access::of_this_process());
         let (begin, access) = (Position { time: 2000, tag: 0 }, access.expect("random numbers"));
         Sequencer::new(limits, Box::default(), begin, String::new(), (journal, true), access, None)
@@ -378,9 +382,9 @@ fn start(journal: &OwnedFd) {
     let names: BTreeSet<&str> = found.chain(["a", "b", "news"]).collect();
     let names: Vec<ChannelName> =
         names.into_iter().flat_map(|name| ChannelName::new(name.as_bytes(), MAX_NAME)).collect();
-    for round in 0..20 {
+    for round in 0..ROUNDS {
         for name in &names {
-            let payload = vec![round; usize::from(round) * 700];
+            let payload = vec![round; usize::from(round) * 1500];
             let key = (round % 2 == 0).then_some("key");
             let message = NewMessage { dedupe: key, ..NewMessage::new(&payload) };
             let head = engine.head();
@@ -395,7 +399,7 @@ fn start(journal: &OwnedFd) {
         let _ = engine.presence(&Namespace::default(), &call, names.first());
         engine.expire();
         engine.expire_presence();
-        if round == 10 {
+        if round == ROUNDS / 2 {
             let _ = engine.clear_channel(&names[0]);
             let _ = engine.delete_channel(&names[1], None);
         }
