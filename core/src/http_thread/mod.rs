@@ -172,8 +172,9 @@ impl HttpThread {
             config,
             inbox,
             admission,
+            // A hub of a keeper is alone in its process; programs that a hub is embedded in do as they like.
+            connections: Connections::new(control.is_none())?,
             control,
-            connections: Connections::new()?,
             seating: Seating::default(),
             feeds,
             deadlines: Deadlines::new(),

@@ -119,11 +119,13 @@ pub(crate) enum Progress {
 pub(crate) struct Connections {
     slab: Slab<Connection>,
     epoll: OwnedFd,
+    forks: bool,
 }
 
 impl Connections {
-    pub(crate) fn new() -> std::io::Result<Self> {
-        Ok(Self { slab: Slab::new(), epoll: epoll::create(epoll::CreateFlags::CLOEXEC)? })
+    /// `forks`: this process is one that has children which hold what it holds.
+    pub(crate) fn new(forks: bool) -> std::io::Result<Self> {
+        Ok(Self { slab: Slab::new(), epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?, forks })
     }
 
     pub(crate) fn epoll(&self) -> &OwnedFd {
@@ -166,12 +168,14 @@ impl Connections {
         self.slab.iter().map(|(key, _)| key as Key).collect()
     }
 
-    /// Takes the connection out of the set, and ends it. Closing alone would not do in a process that forks: with a child's
-    /// duplicate the socket stays open, and in the set under a key that is another connection's by then.
+    /// Takes the connection out, and ends it when it is dropped. Closing alone would not do in a process that forks: with a
+    /// child's duplicate the socket stays open, and in the set under a key that is another connection's by then.
     pub(crate) fn remove(&mut self, key: Key) -> Option<Connection> {
         let connection = self.take(key)?;
-        let _ = epoll::delete(&self.epoll, &connection.socket);
-        let _ = shutdown(&connection.socket, Shutdown::Both);
+        if self.forks {
+            let _ = epoll::delete(&self.epoll, &connection.socket);
+            let _ = shutdown(&connection.socket, Shutdown::Both);
+        }
         Some(connection)
     }
 
