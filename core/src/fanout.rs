@@ -3,10 +3,11 @@
 //! One `Seating` per thread, touched by that thread alone. The sequencer knows how many seats a thread has in a channel;
 //! only here is known whose they are.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use hashbrown::HashMap;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 

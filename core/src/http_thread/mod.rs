@@ -533,7 +533,7 @@ impl HttpThread {
 
     /// A message of the channel is gone: who waits is answered from the log, with all that it still has.
     fn polls_from_log(&mut self, channel: ChannelId) {
-        for key in self.seating.of(channel).to_vec() {
+        for key in self.seated(channel) {
             let Some(connection) = self.connections.get(key) else { continue };
             let State::Waiting(waiting) = &connection.state else { continue };
             let seats: Seats = waiting.places.iter().map(|(channel, _)| *channel).collect();
@@ -558,8 +558,8 @@ impl HttpThread {
         concerned: impl Fn(&Waiting) -> bool,
         render: impl Fn(&Config, &Form) -> Reply,
     ) -> usize {
-        let mut leaving: Vec<(Key, Waiting)> = Vec::new();
-        for key in self.seating.of(channel).to_vec() {
+        let mut leaving: SmallVec<[(Key, Waiting); 1]> = SmallVec::new();
+        for key in self.seated(channel) {
             let Some(connection) = self.connections.get(key) else { continue };
             if matches!(&connection.state, State::Waiting(waiting) if concerned(waiting))
                 && let State::Waiting(waiting) = std::mem::replace(&mut connection.state, State::Idle)
@@ -577,24 +577,25 @@ impl HttpThread {
         }
         let seats = leaving.iter().map(|(_, waiting)| (waiting.guest(), waiting.seats()));
         self.engine.unseat(self.id, seats);
-        let mut rendered: Vec<(Form, Framing, Bytes)> = Vec::new();
+        let mut rendered: SmallVec<[(Form, Framing, Bytes); 1]> = SmallVec::new();
         for (key, waiting) in leaving {
             let framing = self.frame(waiting.framing);
-            let found = rendered.iter().find(|(form, of, _)| *of == framing && *form == waiting.form);
-            let bytes = match found {
-                Some((_, _, bytes)) => bytes.clone(),
-                None => {
-                    let bytes = Bytes::from(render(&self.config, &waiting.form).render(framing));
-                    // The name of a JSONP function is mostly its caller's own.
-                    if waiting.form.callback.is_none() {
-                        rendered.push((waiting.form, framing, bytes.clone()));
-                    }
-                    bytes
-                }
-            };
-            self.send(key, &bytes, framing.keep_alive);
+            let found = rendered.iter().position(|(form, of, _)| *of == framing && *form == waiting.form);
+            let found = found.unwrap_or_else(|| {
+                // The name of a JSONP function is mostly its caller's own.
+                rendered.retain(|(form, ..)| form.callback.is_none());
+                let bytes = Bytes::from(render(&self.config, &waiting.form).render(framing));
+                rendered.push((waiting.form, framing, bytes));
+                rendered.len() - 1
+            });
+            self.send(key, &rendered[found].2, framing.keep_alive);
         }
         count
+    }
+
+    /// Who waits for the channel, of whom some may leave while they are gone through.
+    fn seated(&self, channel: ChannelId) -> SmallVec<[Key; 16]> {
+        SmallVec::from_slice(self.seating.of(channel))
     }
 
     fn counters(&self) -> &Counters {

@@ -110,7 +110,7 @@ impl HttpThread {
     pub(super) fn stream_to_all(&mut self, channel: ChannelId, item: &Item<'_>, concerned: impl Fn(&Waiting) -> bool) {
         let limit = self.config.client_buffer as usize;
         let mut rendered: Vec<(Form, bool, Bytes)> = Vec::new();
-        for key in self.seating.of(channel).to_vec() {
+        for key in self.seated(channel) {
             let Some((stream, _)) = self.stream(key) else { continue };
             if stream.behind || stream.waiting.from >= item.position || !concerned(&stream.waiting) {
                 continue;
@@ -149,7 +149,7 @@ impl HttpThread {
 
     /// A message of the channel is gone: its streams go on from the log, where one gap is said however much is missing.
     pub(super) fn streams_from_log(&mut self, channel: ChannelId) {
-        for key in self.seating.of(channel).to_vec() {
+        for key in self.seated(channel) {
             if let Some((stream, _)) = self.stream(key) {
                 stream.behind = true;
                 self.queue(key);
@@ -160,7 +160,7 @@ impl HttpThread {
     /// Tells the streams of a channel that it is gone. Who has no other ends.
     pub(super) fn end_channel(&mut self, channel: ChannelId, item: &Item<'_>) {
         let config = self.config.clone();
-        for key in self.seating.of(channel).to_vec() {
+        for key in self.seated(channel) {
             let Some((stream, _)) = self.stream(key) else { continue };
             let mut out = Vec::new();
             Renderer::new(&config, &stream.waiting.form, stream.waiting.framing.http10).message(&mut out, item);

@@ -5,11 +5,12 @@
 //! has not got is read from the log when it reads on, or is a gap.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use tokio::sync::Notify;
 
 use crate::call::{Answer, Delivery, Outcome, StoredMessage};

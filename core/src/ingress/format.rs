@@ -6,6 +6,7 @@
 use std::io::Write;
 
 use crate::channel::ChannelInfo;
+use crate::transport::reply::append_number;
 
 const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\" ?>\r\n";
 
@@ -195,12 +196,17 @@ fn write_record(out: &mut Vec<u8>, syntax: Syntax, indent: &str, element: &str, 
 fn write_fields(out: &mut Vec<u8>, syntax: Syntax, indent: &str, fields: &[Field<'_>]) {
     for (at, (name, value)) in fields.iter().enumerate() {
         match syntax {
-            Syntax::Json => put(out, format_args!("{}\"{name}\": ", if at == 0 { "" } else { ", " })),
+            // Without formatting: every answer to a publication is such an object.
+            Syntax::Json => {
+                out.extend_from_slice(if at == 0 { b"\"" } else { b", \"" });
+                out.extend_from_slice(name.as_bytes());
+                out.extend_from_slice(b"\": ");
+            }
             Syntax::Plain | Syntax::Yaml => put(out, format_args!("{indent}{name}: ")),
             Syntax::Xml => put(out, format_args!("{indent}<{name}>")),
         }
         match (value, syntax) {
-            (Value::Number(number), _) => put(out, format_args!("{number}")),
+            (Value::Number(number), _) => append_number(out, *number),
             (Value::Time(time), Syntax::Plain | Syntax::Yaml | Syntax::Xml) => put(out, format_args!("{time}")),
             (Value::Text(text) | Value::Time(text), Syntax::Json) => {
                 serde_json::to_writer(&mut *out, text).expect("writing text to memory");

@@ -1,11 +1,13 @@
 //! Publishing over HTTP: POST and PUT publish, GET tells counters, DELETE deletes.
 
+use smallvec::SmallVec;
+
 use crate::channel::ChannelInfo;
 use crate::config::{Config, Location};
 use crate::error::Error;
 use crate::ingress::format::{self, Format};
 use crate::ingress::statistics::{Of, list};
-use crate::message::{Kind, NewMessage};
+use crate::message::{Kind, NewMessage, Published};
 use crate::sequencer::{READ_ONLY, Sequencer, Wanted};
 use crate::transport::refuse;
 use crate::transport::reply::Reply;
@@ -62,11 +64,11 @@ fn post(of: &Of<'_>, location: &Location, channels: &[Wanted], request: &Request
         store: location.store_messages,
         dedupe: None,
     };
-    let published = match channels {
-        [wanted] => vec![engine.publish(&wanted.name, &message)?],
+    let published: SmallVec<[Published; 1]> = match channels {
+        [wanted] => SmallVec::from_buf([engine.publish(&wanted.name, &message)?]),
         several => {
             let batch: Vec<_> = several.iter().map(|wanted| (wanted.name.clone(), message)).collect();
-            engine.publish_many(&batch)?
+            engine.publish_many(&batch)?.into()
         }
     };
     if !location.channel_info_on_publish {
@@ -84,7 +86,7 @@ fn post(of: &Of<'_>, location: &Location, channels: &[Wanted], request: &Request
             position: published.position,
         })
     });
-    Ok(counters(of, request, &infos.collect::<Vec<_>>()))
+    Ok(counters(of, request, &infos.collect::<SmallVec<[_; 1]>>()))
 }
 
 /// One channel in the single form, several as a list, in the format that the request accepts.

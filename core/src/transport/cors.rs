@@ -38,23 +38,23 @@ pub(crate) fn allow(reply: Reply, location: &Location, origin: Origin) -> Reply 
         Handler::Publisher { admin: true } => "GET, POST, PUT, DELETE",
     };
     let reply = match (origin, &location.allowed_origins) {
-        (Origin::All, _) => reply.header("Access-Control-Allow-Origin", "*"),
+        (Origin::All, _) => reply.field("Access-Control-Allow-Origin", "*"),
         (Origin::Listed(index), Some(Origins::Listed(list))) => {
             // A cookie counts there, too.
-            let reply = reply.header("Vary", "Origin").header("Access-Control-Allow-Credentials", "true");
-            reply.header("Access-Control-Allow-Origin", &list[usize::from(index)])
+            let reply = reply.field("Vary", "Origin").field("Access-Control-Allow-Credentials", "true");
+            reply.field("Access-Control-Allow-Origin", &list[usize::from(index)])
         }
         // The answer to another origin would be another one.
-        (Origin::Unlisted, _) => return reply.header("Vary", "Origin"),
+        (Origin::Unlisted, _) => return reply.field("Vary", "Origin"),
         _ => return reply,
     };
     reply
-        .header("Access-Control-Allow-Methods", methods)
-        .header(
+        .field("Access-Control-Allow-Methods", methods)
+        .field(
             "Access-Control-Allow-Headers",
             "Authorization,If-Modified-Since,If-None-Match,Etag,Event-Id,Event-Type,Last-Event-ID,X-Nginx-PushStream-Mode",
         )
-        .header("Access-Control-Expose-Headers", "Etag, Last-Modified, Retry-After, X-Push-Gap, X-Nginx-PushStream-Explain")
+        .field("Access-Control-Expose-Headers", "Etag, Last-Modified, Retry-After, X-Push-Gap, X-Nginx-PushStream-Explain")
 }
 
 /// Whether a WebSocket may be opened from there: by programs, by pages of the same host, and by listed origins.

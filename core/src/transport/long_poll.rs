@@ -6,6 +6,9 @@ use super::{Farewell, Form, Layout, cors, json};
 use crate::config::Config;
 use crate::message::Position;
 
+/// Room for what a template puts around its messages, in most cases.
+const ROOM: usize = 128;
+
 /// The answer to a poll. Without messages and gap it says only where to go on: 304, in JSON an empty list.
 pub(crate) fn answer(config: &Config, form: &Form, items: &[Item<'_>], position: Position, gap: bool) -> Reply {
     let location = &config.locations[usize::from(form.location)];
@@ -16,30 +19,28 @@ pub(crate) fn answer(config: &Config, form: &Form, items: &[Item<'_>], position:
     if form.layout == Layout::Json {
         return reply(200).body("application/json", json::answer(items, position, gap));
     }
-    let mut messages = Vec::new();
+    let mut body = Vec::with_capacity(ROOM + items.iter().map(|item| item.payload.len()).sum::<usize>());
+    form.layout.append_frame(&mut body, location.header_template.as_deref());
+    if let Some(callback) = &form.callback {
+        body.extend_from_slice(callback.as_bytes());
+        body.extend_from_slice(b"([");
+    }
+    let start = body.len();
     if gap {
         let complete = items.is_empty().then_some(position);
-        form.layout.append_gap(&mut messages, location, config.gap_message_text.as_deref(), (position, complete));
+        form.layout.append_gap(&mut body, location, config.gap_message_text.as_deref(), (position, complete));
     }
     for item in items {
-        if form.callback.is_some() && !messages.is_empty() {
-            messages.push(b',');
+        if form.callback.is_some() && body.len() > start {
+            body.push(b',');
         }
-        form.layout.append(&mut messages, location, item);
+        form.layout.append(&mut body, location, item);
     }
-    if items.is_empty() && messages.is_empty() {
+    if items.is_empty() && body.len() == start {
         return reply(304);
     }
-    let mut body = Vec::with_capacity(messages.len());
-    form.layout.append_frame(&mut body, location.header_template.as_deref());
-    match &form.callback {
-        None => body.append(&mut messages),
-        Some(callback) => {
-            body.extend_from_slice(callback.as_bytes());
-            body.extend_from_slice(b"([");
-            body.append(&mut messages);
-            body.extend_from_slice(b"]);");
-        }
+    if form.callback.is_some() {
+        body.extend_from_slice(b"]);");
     }
     form.layout.append_frame(&mut body, location.footer_template.as_deref());
     let content_type = if form.callback.is_some() { "application/javascript" } else { &location.content_type };

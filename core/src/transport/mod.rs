@@ -17,6 +17,7 @@ pub(crate) mod stream;
 pub(crate) mod websocket;
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::rc::Rc;
@@ -455,9 +456,21 @@ fn value<'a>(variable: &Option<Variable>, header: &str, request: &Request<'a>) -
 
 /// A date in one of the three forms of HTTP. In an argument its spaces may have become plus signs, as forms have them.
 fn parse_time(text: &[u8]) -> Option<u32> {
-    let date = httpdate::parse_http_date(&std::str::from_utf8(text).ok()?.replace('+', " ")).ok()?;
-    let seconds = date.duration_since(UNIX_EPOCH).ok()?.as_secs();
-    Some(u32::try_from(seconds).unwrap_or(u32::MAX))
+    thread_local! {
+        /// The last one: those who poll after the same message send the same date.
+        static LAST: RefCell<(Vec<u8>, u32)> = const { RefCell::new((Vec::new(), 0)) };
+    }
+    LAST.with_borrow_mut(|(last, time)| {
+        if *last == text && !text.is_empty() {
+            return Some(*time);
+        }
+        let date = httpdate::parse_http_date(&std::str::from_utf8(text).ok()?.replace('+', " ")).ok()?;
+        let seconds = date.duration_since(UNIX_EPOCH).ok()?.as_secs();
+        *time = u32::try_from(seconds).unwrap_or(u32::MAX);
+        last.clear();
+        last.extend_from_slice(text);
+        Some(*time)
+    })
 }
 
 /// `5`, `W/5`, `"5"` or `W/"5"`.

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fmt::Display;
 use std::io::Write;
+use std::thread::LocalKey;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::stream::Frames;
@@ -22,6 +23,9 @@ pub(crate) struct Framing {
     pub(crate) head: bool,
 }
 
+/// Room for the headers of most answers.
+const HEADERS: usize = 192;
+
 /// An answer before it is framed.
 #[derive(Debug)]
 pub(crate) struct Reply {
@@ -36,12 +40,20 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn new(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new(), reason: String::new(), fresh: 0 }
+        Self { status, headers: Vec::with_capacity(HEADERS), body: Vec::new(), reason: String::new(), fresh: 0 }
     }
 
     /// Values come from us or from a checked configuration, never from a request.
     pub(crate) fn header(mut self, name: &str, value: impl Display) -> Self {
         write!(self.headers, "{name}: {value}\r\n").expect("writing to memory");
+        self
+    }
+
+    /// The same for a text. Every answer has some of these, and most of what it costs would be formatting.
+    pub(crate) fn field(mut self, name: &str, value: &str) -> Self {
+        for part in [name, ": ", value, "\r\n"] {
+            self.headers.extend_from_slice(part.as_bytes());
+        }
         self
     }
 
@@ -61,13 +73,17 @@ impl Reply {
     }
 
     pub(crate) fn content_type(self, content_type: &str) -> Self {
-        self.header("Content-Type", content_type).header("X-Content-Type-Options", "nosniff")
+        self.field("Content-Type", content_type).field("X-Content-Type-Options", "nosniff")
     }
 
     /// Where the subscriber asks again from, in the form of the module.
-    pub(crate) fn position(self, position: Position) -> Self {
-        let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(u64::from(position.time)));
-        self.header("Last-Modified", date).header("Etag", format_args!("W/{}", position.tag))
+    pub(crate) fn position(mut self, position: Position) -> Self {
+        self.headers.extend_from_slice(b"Last-Modified: ");
+        append_date(&mut self.headers, &POSITION, u64::from(position.time));
+        self.headers.extend_from_slice(b"\r\nEtag: W/");
+        append_number(&mut self.headers, u64::from(position.tag));
+        self.headers.extend_from_slice(b"\r\n");
+        self
     }
 
     pub(crate) fn body(mut self, content_type: &str, body: Vec<u8>) -> Self {
@@ -78,7 +94,9 @@ impl Reply {
     pub(crate) fn render(&self, framing: Framing) -> Vec<u8> {
         let mut out = self.head(framing.http10);
         if self.status != 304 {
-            write!(out, "Content-Length: {}\r\n", self.body.len()).expect("writing to memory");
+            out.extend_from_slice(b"Content-Length: ");
+            append_number(&mut out, self.body.len() as u64);
+            out.extend_from_slice(b"\r\n");
         }
         match (framing.keep_alive, framing.http10) {
             (true, true) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
@@ -106,9 +124,13 @@ impl Reply {
 
     fn head(&self, http10: bool) -> Vec<u8> {
         let mut out = Vec::with_capacity(320 + self.headers.len() + self.body.len());
-        let version = if http10 { "HTTP/1.0" } else { "HTTP/1.1" };
-        write!(out, "{version} {} {}\r\nDate: ", self.status, phrase(self.status)).expect("writing to memory");
-        append_date(&mut out);
+        out.extend_from_slice(if http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+        append_number(&mut out, u64::from(self.status));
+        out.push(b' ');
+        out.extend_from_slice(phrase(self.status).as_bytes());
+        out.extend_from_slice(b"\r\nDate: ");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        append_date(&mut out, &NOW, now);
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(&self.headers);
         match self.fresh {
@@ -140,16 +162,64 @@ fn phrase(status: u16) -> &'static str {
     }
 }
 
-fn append_date(out: &mut Vec<u8>) {
-    thread_local! {
-        static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
-    }
-    let now = SystemTime::now();
-    let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    DATE.with_borrow_mut(|(of, text)| {
-        if *of != second {
-            (*of, *text) = (second, httpdate::fmt_http_date(now));
+thread_local! {
+    /// The last date that was written as `Date`.
+    static NOW: RefCell<Date> = const { RefCell::new(Date { second: 0, text: String::new() }) };
+    /// The same for positions: those of one second come together.
+    static POSITION: RefCell<Date> = const { RefCell::new(Date { second: 0, text: String::new() }) };
+}
+
+/// A second, and how HTTP writes it.
+struct Date {
+    second: u64,
+    text: String,
+}
+
+fn append_date(out: &mut Vec<u8>, last: &'static LocalKey<RefCell<Date>>, second: u64) {
+    last.with_borrow_mut(|last| {
+        if last.second != second || last.text.is_empty() {
+            let text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(second));
+            *last = Date { second, text };
         }
-        out.extend_from_slice(text.as_bytes());
+        out.extend_from_slice(last.text.as_bytes());
     });
+}
+
+/// Appends a number in decimal digits.
+pub(crate) fn append_number(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut first = digits.len();
+    loop {
+        first -= 1;
+        digits[first] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[first..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_as_formatting_writes_them() {
+        for number in [0, 1, 9, 10, 99, 100, 65_535, u64::from(u32::MAX), u64::MAX] {
+            let mut out = Vec::new();
+            append_number(&mut out, number);
+            assert_eq!(out, number.to_string().into_bytes());
+        }
+    }
+
+    #[test]
+    fn each_position_has_its_own_date() {
+        for time in [0, 784_111_777, 784_111_777, 784_111_778, 0] {
+            let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(u64::from(time)));
+            let answer = Reply::new(200).position(Position { time, tag: 7 });
+            let expected = format!("Last-Modified: {date}\r\nEtag: W/7\r\n");
+            assert_eq!(String::from_utf8_lossy(&answer.headers), expected);
+        }
+    }
 }

@@ -69,7 +69,9 @@ impl<'a> Request<'a> {
 
     /// All arguments of this name, decoded once.
     pub(crate) fn arguments(&self, name: &str) -> impl Iterator<Item = Cow<'a, [u8]>> {
-        self.query.split('&').filter_map(move |pair| {
+        // Most requests have no arguments, and all are asked for many.
+        let pairs = (!self.query.is_empty()).then(|| self.query.split('&')).into_iter().flatten();
+        pairs.filter_map(move |pair| {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             (key == name).then(|| percent_decode(value.as_bytes()).into())
         })
