@@ -12,6 +12,7 @@ use std::process::Command;
 use push_core::channel::ChannelOptions;
 use push_core::client::{self, Options};
 use push_core::config::Config;
+use push_core::message::NewMessage;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Signal, geteuid};
 use support::process::{Foreground, PROGRAM, Site, signal};
@@ -166,7 +167,9 @@ fn a_syslog_that_is_not_there_refuses_the_start() {
 #[test]
 fn neither_a_private_channel_nor_a_token_stands_in_the_log() {
     let site = Site::new();
-    let mut running = Foreground::start(&site, &site.config(&[("log_level", "debug")]));
+    let settings =
+        [("log_level", "debug"), ("trusted_proxies", "127.0.0.1"), ("connect_rate_per_address", "1r/m burst=20")];
+    let mut running = Foreground::start(&site, &site.config(&settings));
     let mut php = client::Client::new(Options {
         socket: site.socket(),
         inherited: None,
@@ -202,11 +205,19 @@ fn neither_a_private_channel_nor_a_token_stands_in_the_log() {
     let mut client = Client::new(site.listen);
     client.get(&format!("/sub/{channel}?token={token}x"), "");
     assert_eq!(client.response().status, 401);
+    let polls = std::iter::from_fn(|| {
+        client.get(&format!("/sub/{channel}?position=0.0&token={token}x"), "X-Forwarded-For: 192.0.2.1\r\n");
+        Some(client.response().status)
+    });
+    assert!(polls.take(30).any(|status| status == 429), "it was too often");
     websocket.send("no frame");
     site.publish(&channel, token);
     assert_eq!(php.disconnect(Some("7"), Some(&channel), "go", true).unwrap(), 2);
     assert!(php.disconnect(None, Some(&format!("{channel}/")), "go", true).is_err());
     assert!(php.token(&[&format!("{channel}/")], None, 60, b"", false).is_err());
+    assert!(php.presence_online("7", Some(&channel), b"[", None).is_err());
+    assert!(php.presence_online("7", Some(&channel), b"{}", Some(1)).is_ok());
+    assert!(php.publish(&channel, &NewMessage::new(&[b'x'; 70_000])).is_err());
     assert!(php.delete_channel(&channel, None).unwrap());
     assert!(php.delete_channel(&channel, None).is_ok_and(|deleted| !deleted));
     signal(site.hub(), Signal::KILL);
@@ -215,5 +226,6 @@ fn neither_a_private_channel_nor_a_token_stands_in_the_log() {
     running.exit_code();
     let log = site.log();
     assert!(log.contains("DEBUG") && log.contains("client attached"), "{log}");
+    assert!(log.contains("too many connections from this address") && log.contains("client=192.0.2.1"), "{log}");
     assert!(!log.contains(&channel) && !log.contains("eyJhbG"), "{log}");
 }

@@ -495,16 +495,21 @@ fn a_limit_by_address_needs_to_know_the_proxies() {
         config.check().map_err(|error| error.to_string())
     };
     let limit = ("connect_rate_per_address", "20r/s burst=40");
-    let said = check(&[limit]).unwrap_err();
-    assert!(
-        said.starts_with("connect_rate_per_address: on these listeners all clients have the address of the proxy"),
-        "{said}"
-    );
-    assert!(check(&[("publish_rate_per_address", "1r/s burst=4"), ("listen", "unix:/run/push/http.sock")]).is_err());
-    assert_eq!(check(&[limit, ("trusted_proxies", "127.0.0.1, ::1, unix:")]), Ok(()));
-    assert_eq!(check(&[limit, ("listen", "0.0.0.0:8380")]), Ok(()), "browsers come by themselves");
+    let unix = ("listen", "0.0.0.0:8380, unix:/run/push/http.sock");
     let handed_over = [limit, ("listen", "0.0.0.0:8380"), ("trusted_listen", "unix:/run/push/trusted.sock")];
-    assert!(check(&handed_over).is_err(), "but those whom nginx hands over do not");
+    for (settings, address, missing) in [
+        (&[limit][..], "127.0.0.1:8380", "127.0.0.1"),
+        (&[limit, ("trusted_proxies", "10.0.0.0/8, unix:")], "127.0.0.1:8380", "127.0.0.1"),
+        (&[limit, ("listen", "[::1]:80"), ("trusted_proxies", "127.0.0.1")], "[::1]:80", "::1"),
+        (&[("publish_rate_per_address", "1r/s burst=4"), unix], "unix:/run/push/http.sock", "unix:"),
+        (&handed_over, "unix:/run/push/trusted.sock", "unix:"),
+    ] {
+        let said = check(settings).unwrap_err();
+        let begins = format!(": all clients that come to {address} have the address of the proxy before it");
+        assert!(said.contains(&begins) && said.contains(&format!("add \"{missing}\" to trusted_proxies")), "{said}");
+    }
+    assert_eq!(check(&[limit, ("trusted_proxies", "127.0.0.0/8")]), Ok(()));
+    assert_eq!(check(&[limit, unix, ("trusted_proxies", "unix:")]), Ok(()), "browsers come by themselves, or by nginx");
     assert_eq!(check(&[&handed_over[..], &[("trusted_proxies", "unix:")]].concat()), Ok(()));
     assert_eq!(check(&[("connect_rate_per_user", "20r/s burst=40")]), Ok(()));
     let wrong = Config::default().set("connect_rate_per_user", "20r/s").unwrap_err().to_string();

@@ -38,6 +38,15 @@ say([push_presence_count('lobby'), push_presence_count('den'), push_presence_cou
 say(push_presence_channels('bob'));
 
 say([push_presence_online(7), push_presence_is_online('7'), push_presence_is_online('bob')]);
+// What is said of a user has a limit; what was said before stays.
+foreach ([2040, 2041] as $length) {
+    try {
+        say(push_presence_online('bob', 'den', ['x' => str_repeat('y', $length)]));
+    } catch (ValueError $e) {
+        echo $e->getMessage(), "\n";
+    }
+    say(strlen(push_presence_get('bob', 'den')->info['x']));
+}
 // The site and each channel are places of their own.
 say([push_presence_offline(7), push_presence_offline(7), push_presence_is_online(7), push_presence_is_online(7, 'lobby')]);
 say([push_presence_offline('bob', 'den'), push_presence_count('den'), push_presence_channels('bob')]);
@@ -84,6 +93,10 @@ bool(true)
 [2,1,0]
 ["den","lobby"]
 [true,true,false]
+true
+2040
+info has 2049 bytes as JSON, allowed are 2048
+2040
 [true,false,false,true]
 [true,0,["lobby"]]
 ["den",[],false]

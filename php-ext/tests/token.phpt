@@ -36,6 +36,12 @@ say(claims(push_token('lobby', 7, 2592000, ['a', 'b'])));
 // PHP's own conversions.
 say(claims(push_token(12, '7', '30')));
 
+try {
+    push_token('lobby', 7, info: ['x' => str_repeat('y', 2041)]);
+} catch (ValueError $e) {
+    echo $e->getMessage(), "\n";
+}
+
 var_dump(push_disconnect(7));
 var_dump(push_disconnect(channel: 'lobby'));
 var_dump(push_disconnect('7', 'lobby', 'gebührt', revoke: true));
@@ -51,6 +57,7 @@ var_dump(push_disconnect('7', 'lobby', 'gebührt', revoke: true));
 {"life":2592000,"fresh":true,"sub":"7","channels":["lobby"],"info":["a","b"]}
 {"typ":"JWT","alg":"HS256"} 32
 {"life":30,"fresh":true,"sub":"7","channels":["12"]}
+info has 2049 bytes as JSON, allowed are 2048
 int(0)
 int(0)
 int(0)

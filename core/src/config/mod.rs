@@ -16,7 +16,7 @@ mod toml;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -735,15 +735,8 @@ impl Config {
             ("connect_rate_per_address", self.connect_rate_per_address),
             ("publish_rate_per_address", self.publish_rate_per_address),
         ];
-        let limited = per_address.iter().find(|(_, rate)| rate.is_some());
-        let behind_proxies = !self.listen.is_empty()
-            && self.listen.iter().all(|address| !matches!(address, Address::Tcp(tcp) if !tcp.ip().is_loopback()));
-        let handed_over = !self.trusted_listen.is_empty() && !self.trusted_proxies.contains(&Proxy::Unix);
-        if let Some((key, _)) = limited.filter(|_| handed_over || behind_proxies && self.trusted_proxies.is_empty()) {
-            return conflict(format!(
-                "{key}: on these listeners all clients have the address of the proxy, and would be counted as one; set \
-                 trusted_proxies, such as \"127.0.0.1, ::1, unix:\" for a proxy on this machine"
-            ));
+        if let Some((key, _)) = per_address.iter().find(|(_, rate)| rate.is_some()) {
+            self.check_proxies(key)?;
         }
         if self.wildcard_channel_prefix.is_none() && self.max_number_of_wildcard_channels.is_some() {
             return conflict(
@@ -781,6 +774,26 @@ impl Config {
                     location.path
                 ));
             }
+        }
+        Ok(())
+    }
+
+    /// Checks that a limit by address finds other addresses than that of a proxy: who comes by a unix socket or by loopback
+    /// is one, or speaks for one client only.
+    fn check_proxies(&self, key: &str) -> Result<(), ConfigError> {
+        let believed = |ip: IpAddr| {
+            self.trusted_proxies.iter().any(|proxy| matches!(proxy, Proxy::Network(network) if network.contains(ip)))
+        };
+        for address in self.listen.iter().chain(&self.trusted_listen) {
+            let missing = match address {
+                Address::Unix(_) if !self.trusted_proxies.contains(&Proxy::Unix) => "unix:".to_owned(),
+                Address::Tcp(tcp) if tcp.ip().is_loopback() && !believed(tcp.ip()) => tcp.ip().to_string(),
+                _ => continue,
+            };
+            return Err(ConfigError::Conflict(format!(
+                "{key}: all clients that come to {address} have the address of the proxy before it, and would be counted as \
+                 one; add \"{missing}\" to trusted_proxies, and let the proxy send X-Forwarded-For"
+            )));
         }
         Ok(())
     }

@@ -13,11 +13,20 @@ final class Subscriber
     private $socket;
     private string $received = '';
 
-    /** @param string $address host:port, or unix:/path */
-    public function __construct(string $address)
+    /**
+     * @param string $address host:port, or unix:/path
+     * @param string $from Its own address, of this machine
+     */
+    public function __construct(string $address, string $from = '')
     {
         $target = str_starts_with($address, 'unix:') ? 'unix://' . substr($address, 5) : "tcp://$address";
-        $socket = stream_socket_client($target, $code, $text, 5.0);
+        $socket = stream_socket_client(
+            $target,
+            $code,
+            $text,
+            5.0,
+            context: stream_context_create($from === '' ? [] : ['socket' => ['bindto' => "$from:0"]]),
+        );
         if ($socket === false) {
             throw new RuntimeException("$address: $text");
         }
