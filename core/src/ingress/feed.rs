@@ -33,7 +33,7 @@ struct State {
     engine: Option<Arc<Sequencer>>,
     seats: Seats,
     queue: VecDeque<Queued>,
-    /// Of the payloads in the queue.
+    /// Of the messages in the queue.
     bytes: usize,
     limit: usize,
     /// The queue and what was sent are complete up to here.
@@ -60,7 +60,7 @@ impl Feed {
         let next = state.queue.pop_front()?;
         Some(match next {
             Queued::Message(message) => {
-                state.bytes -= message.payload.len();
+                state.bytes -= weight(&message);
                 delivery(Rc::unwrap_or_clone(message))
             }
             Queued::Gap(position) => Delivery::Gap(position),
@@ -82,11 +82,11 @@ impl Feed {
         if state.behind || state.position >= message.position {
             return;
         }
-        if !state.queue.is_empty() && state.bytes + message.payload.len() > state.limit {
+        if !state.queue.is_empty() && state.bytes + weight(message) > state.limit {
             state.behind = true;
         } else {
             state.position = message.position;
-            state.bytes += message.payload.len();
+            state.bytes += weight(message);
             state.queue.push_back(Queued::Message(message.clone()));
         }
         self.stirred.notify_one();
@@ -121,14 +121,21 @@ impl State {
     fn take_in(&mut self, messages: Vec<Message>, gap: bool, position: Position, more: bool) {
         if gap {
             // Before the first message, so that who resumes from there loses none.
-            let first = messages.first().map(|first| Position { tag: first.position.tag - 1, ..first.position });
+            let before = |first: Position| Position { tag: first.tag.saturating_sub(1), ..first };
+            let first = messages.first().map(|first| before(first.position));
             self.queue.push_back(Queued::Gap(first.unwrap_or(position)));
         }
-        self.bytes += messages.iter().map(|message| message.payload.len()).sum::<usize>();
+        self.bytes += messages.iter().map(weight).sum::<usize>();
         self.queue.extend(messages.into_iter().map(|message| Queued::Message(Rc::new(message))));
         self.position = position;
         self.behind = more;
     }
+}
+
+/// What a message counts for in `client_buffer`: one without a payload takes memory, too.
+fn weight(message: &Message) -> usize {
+    let texts = [&message.event, &message.event_id].into_iter().flatten().map(|text| text.len());
+    (message.payload.len() + texts.sum::<usize>()).max(size_of::<Message>())
 }
 
 fn delivery(message: Message) -> Delivery {
@@ -263,5 +270,31 @@ impl Feeds {
     pub(crate) fn deleted(&self, deletion: &Deletion) {
         let feeds = self.by_channel.borrow_mut().remove(&deletion.channel);
         feeds.into_iter().flatten().for_each(|feed| feed.put_deletion(deletion));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Kind;
+
+    #[test]
+    fn a_program_that_does_not_read_takes_no_more_than_its_buffer_for_messages_of_nothing() {
+        let feed = Feed::default();
+        feed.state.borrow_mut().limit = 10_000;
+        for tag in 1..=10_000 {
+            let message = Message {
+                channel: ChannelName::new(b"a", 255).expect("a name"),
+                id: u64::from(tag),
+                position: Position { time: 1, tag },
+                kind: Kind::Bytes,
+                event: None,
+                event_id: None,
+                payload: [].into(),
+            };
+            feed.put(&Rc::new(message));
+        }
+        let state = feed.state.borrow();
+        assert!(state.behind && (2..1_000).contains(&state.queue.len()), "{}", state.queue.len());
     }
 }
