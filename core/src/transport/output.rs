@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 use smallvec::SmallVec;
@@ -18,7 +18,9 @@ const PIECE: usize = 64;
 /// Bytes to send, in pieces that many connections share.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
-    pieces: VecDeque<Bytes>,
+    /// Being written; empty when nothing is. Beside the others, because mostly it is the only one.
+    first: Bytes,
+    others: VecDeque<Bytes>,
     bytes: usize,
     /// The socket is full: it tells when it has room.
     blocked: bool,
@@ -37,14 +39,16 @@ pub(crate) enum Written {
 
 impl Output {
     pub(crate) fn push(&mut self, piece: Bytes) {
-        if !piece.is_empty() {
-            self.bytes += piece.len();
-            self.pieces.push_back(piece);
+        self.bytes += piece.len();
+        if self.first.is_empty() {
+            self.first = piece;
+        } else if !piece.is_empty() {
+            self.others.push_back(piece);
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
+        self.first.is_empty()
     }
 
     pub(crate) fn is_blocked(&self) -> bool {
@@ -58,16 +62,15 @@ impl Output {
 
     /// Whether a piece of `len` bytes may wait behind the one that is being written, in `limit` bytes of memory.
     pub(crate) fn takes(&self, len: usize, limit: usize) -> bool {
-        let first = self.pieces.front().map_or(0, Bytes::len);
-        self.pieces.is_empty() || self.bytes - first + len + PIECE * self.pieces.len() <= limit
+        self.is_empty() || self.bytes - self.first.len() + len + PIECE * (1 + self.others.len()) <= limit
     }
 
     /// Writes what the socket takes.
     pub(crate) fn write(&mut self, socket: &OwnedFd) -> Written {
         let mut moved = false;
-        while !self.pieces.is_empty() && !self.blocked {
-            let sent = match self.pieces.len() {
-                1 => send(socket, &self.pieces[0], SendFlags::NOSIGNAL),
+        while !self.is_empty() && !self.blocked {
+            let sent = match self.others.len() {
+                0 => send(socket, &self.first, SendFlags::NOSIGNAL),
                 _ => self.write_several(socket),
             };
             match sent {
@@ -80,26 +83,29 @@ impl Output {
                 Err(_) => return Written::Broken,
             }
         }
-        if self.pieces.is_empty() { Written::All } else { Written::Part(moved) }
+        if self.is_empty() { Written::All } else { Written::Part(moved) }
     }
 
     fn write_several(&self, socket: &OwnedFd) -> rustix::io::Result<usize> {
-        let slices: SmallVec<[IoSlice<'_>; PIECES]> =
-            self.pieces.iter().take(PIECES).map(|piece| IoSlice::new(piece)).collect();
+        let pieces = std::iter::once(&self.first).chain(&self.others).take(PIECES);
+        let slices: SmallVec<[IoSlice<'_>; PIECES]> = pieces.map(|piece| IoSlice::new(piece)).collect();
         sendmsg(socket, &slices, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)
     }
 
     fn advance(&mut self, mut sent: usize) {
         self.bytes -= sent;
-        while let Some(first) = self.pieces.front_mut() {
-            if sent < first.len() {
-                *first = first.slice(sent..);
-                return;
-            }
-            sent -= first.len();
-            self.pieces.pop_front();
+        while sent >= self.first.len() {
+            sent -= self.first.len();
+            self.first = match self.others.pop_front() {
+                Some(next) => next,
+                None => {
+                    // Who has taken everything keeps nothing.
+                    self.others = VecDeque::new();
+                    self.first = Bytes::new();
+                    return;
+                }
+            };
         }
-        // Who has taken everything keeps nothing.
-        self.pieces = VecDeque::new();
+        self.first.advance(sent);
     }
 }
