@@ -202,7 +202,7 @@ impl HttpThread {
                     continue;
                 }
             };
-            self.send(key, &reply.render(Framing { http10: false, keep_alive: false, head: false }).into(), false);
+            self.send(key, &reply.render(Framing { http10: false, keep_alive: false, head: false }), false);
         }
     }
 

@@ -58,6 +58,8 @@ pub(crate) use leaving::{Leave, Order};
 const EVENTS: usize = 256;
 /// Turns after which tasks have theirs at the latest.
 const TURNS: u32 = 8;
+/// Events for which a thread keeps room.
+const FEW: usize = 64;
 /// How long, and how many bytes, a closing connection is read for.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 256 << 10;
@@ -151,6 +153,8 @@ pub(crate) struct HttpThread {
     touched: Vec<Key>,
     /// The engine has more for this thread than it took.
     owed: bool,
+    /// Nothing, and room for what is taken next.
+    events: Vec<Event>,
     buffer: Box<[u8]>,
     draining: bool,
     exit: Exit,
@@ -184,6 +188,7 @@ impl HttpThread {
             held: Vec::new(),
             touched: Vec::new(),
             owed: false,
+            events: Vec::new(),
             buffer: vec![0; MAX_HEAD].into(),
             draining: false,
             exit: Exit::default(),
@@ -433,7 +438,7 @@ impl HttpThread {
 
     fn settle(&mut self, key: Key, framing: Framing, outcome: Outcome) {
         match outcome {
-            Outcome::Reply(reply) => self.send(key, &reply.render(framing).into(), framing.keep_alive),
+            Outcome::Reply(reply) => self.send(key, &reply.render(framing), framing.keep_alive),
             Outcome::Wait { from, seats, form, grant, payer, user } => {
                 let waiting = Waiting { from, places: Places::new(), form, framing, grant, payer, user };
                 self.park(key, waiting, &seats);
@@ -445,7 +450,7 @@ impl HttpThread {
             }
             Outcome::Refusal { head, refusal } => {
                 let answer = [head.render_open(Frames::WebSocket, false), refusal_frame(&refusal)].concat();
-                self.send(key, &answer.into(), false);
+                self.send(key, &answer, false);
             }
         }
     }
@@ -485,7 +490,7 @@ impl HttpThread {
     /// Puts out a batch of what is owed. The rest has to wait for its turn: publishers can be faster than their subscribers
     /// are written to.
     fn fan_out(&mut self) {
-        let mut events = Vec::new();
+        let mut events = std::mem::take(&mut self.events);
         let mut published: SmallVec<[Moment; 8]> = SmallVec::new();
         self.owed = self.engine.take_owed(self.id, &mut events, |channel| self.seating.of(channel).len());
         for event in events.drain(..) {
@@ -524,6 +529,8 @@ impl HttpThread {
                 }
             }
         }
+        events.shrink_to(FEW);
+        self.events = events;
         self.write_streams();
         if !published.is_empty() {
             let now = Moment::now();
@@ -547,7 +554,7 @@ impl HttpThread {
             let framing = self.frame(waiting.framing);
             let items: Vec<Item<'_>> = batch.messages.iter().map(Into::into).collect();
             let reply = long_poll::answer(&self.config, &waiting.form, &items, batch.position, batch.gap);
-            self.send(key, &reply.render(framing).into(), framing.keep_alive);
+            self.send(key, &reply.render(framing), framing.keep_alive);
         }
     }
 
@@ -588,7 +595,7 @@ impl HttpThread {
                 rendered.push((waiting.form, framing, bytes));
                 rendered.len() - 1
             });
-            self.send(key, &rendered[found].2, framing.keep_alive);
+            self.send_shared(key, &rendered[found].2, framing.keep_alive);
         }
         count
     }
@@ -630,8 +637,14 @@ impl HttpThread {
         }
     }
 
-    fn send(&mut self, key: Key, answer: &Bytes, keep_alive: bool) {
-        let progress = self.connections.send(key, answer, keep_alive);
+    /// Sends an answer that others get, too.
+    fn send_shared(&mut self, key: Key, answer: &Bytes, keep_alive: bool) {
+        let progress = self.connections.send(key, answer, |sent| answer.slice(sent..), keep_alive);
+        self.proceed(key, progress, true);
+    }
+
+    fn send(&mut self, key: Key, answer: &[u8], keep_alive: bool) {
+        let progress = self.connections.send(key, answer, |sent| Bytes::copy_from_slice(&answer[sent..]), keep_alive);
         self.proceed(key, progress, true);
     }
 
@@ -759,7 +772,7 @@ impl HttpThread {
         self.goes_on(&waiting);
         let framing = self.frame(waiting.framing);
         let reply = long_poll::timed_out(&self.config, &waiting.form, head.unwrap_or(waiting.from));
-        self.send(key, &reply.render(framing).into(), framing.keep_alive);
+        self.send(key, &reply.render(framing), framing.keep_alive);
     }
 
     /// Ends the connections that this is about.
@@ -798,7 +811,7 @@ impl HttpThread {
         }
         let framing = self.frame(waiting.framing);
         let reply = long_poll::dismissed(&self.config, &waiting.form, head.unwrap_or(waiting.from), farewell);
-        self.send(key, &reply.render(framing).into(), framing.keep_alive);
+        self.send(key, &reply.render(framing), framing.keep_alive);
         true
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustix::event::epoll;
 use rustix::io::Errno;
-use rustix::net::{SendFlags, Shutdown, send, shutdown};
+use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use slab::Slab;
 
 use super::Form;
@@ -194,8 +194,14 @@ impl Connections {
         Some(connection.socket)
     }
 
-    /// Writes an answer, all of it if the client takes it.
-    pub(crate) fn send(&mut self, key: Key, answer: &Bytes, keep_alive: bool) -> Progress {
+    /// Writes an answer, all of it if the client takes it; what is left after so many bytes is asked for only then.
+    pub(crate) fn send(
+        &mut self,
+        key: Key,
+        answer: &[u8],
+        rest: impl FnOnce(usize) -> Bytes,
+        keep_alive: bool,
+    ) -> Progress {
         let Some(connection) = self.get(key) else { return Progress::Over };
         let sent = match send(&connection.socket, answer, SendFlags::NOSIGNAL) {
             Ok(sent) if sent == answer.len() => return connection.sent(keep_alive),
@@ -204,7 +210,7 @@ impl Connections {
             Err(_) => return Progress::Over,
         };
         let mut output = Output::default();
-        output.push(answer.slice(sent..));
+        output.push(rest(sent));
         connection.state = State::Sending(Box::new(Sending { output, keep_alive }));
         self.send_rest(key).0
     }
@@ -289,8 +295,9 @@ impl Connection {
 
     /// Reads what there is. `None`: nothing at the moment; an empty answer is the end.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Option<usize> {
-        match rustix::io::read(&self.socket, &mut *buffer) {
-            Ok(n) => {
+        // Not read(), which goes through what files have beside it.
+        match recv(&self.socket, &mut *buffer, RecvFlags::empty()) {
+            Ok((n, _)) => {
                 // A short read has taken all there was; what comes later is another edge.
                 self.readable = n == buffer.len();
                 Some(n)

@@ -24,6 +24,7 @@ use std::rc::Rc;
 use std::time::UNIX_EPOCH;
 
 use percent_encoding::percent_decode_str;
+use smallvec::SmallVec;
 
 use crate::access::limits::{By, Deed, Payer};
 use crate::access::{handed_over, may_publish, may_subscribe};
@@ -233,7 +234,7 @@ fn named<'a>(location: &Location, request: &Request<'a>) -> Cow<'a, [u8]> {
     named.unwrap_or_else(|| percent_decode_str(rest_of_path(location, request).unwrap_or_default()).into())
 }
 
-fn channels(location: &Location, config: &Config, request: &Request<'_>) -> Result<Vec<Wanted>, Reply> {
+fn channels(location: &Location, config: &Config, request: &Request<'_>) -> Result<SmallVec<[Wanted; 1]>, Reply> {
     match request.handed {
         Some(handed) => wanted(location, config, handed.channels.iter().map(|name| (name.as_bytes(), 0))),
         None => wanted(location, config, request::channels_path(&named(location, request))),
@@ -244,9 +245,9 @@ fn wanted<'a>(
     location: &Location,
     config: &Config,
     names: impl Iterator<Item = (&'a [u8], u32)>,
-) -> Result<Vec<Wanted>, Reply> {
+) -> Result<SmallVec<[Wanted; 1]>, Reply> {
     let most = config.max_channels_per_subscription.map_or(usize::MAX, |most| most as usize);
-    let mut channels: Vec<Wanted> = Vec::new();
+    let mut channels = SmallVec::new();
     for (name, backlog) in names {
         let name = ChannelName::within(&location.namespace, name, config.max_channel_id_length)
             .map_err(|error| refuse_name(&error))?;
@@ -262,9 +263,9 @@ fn wanted<'a>(
 }
 
 /// A channel that is named again counts once, with the greatest backlog.
-fn keep_first(channels: &mut Vec<Wanted>) {
+fn keep_first(channels: &mut SmallVec<[Wanted; 1]>) {
     let mut places: HashMap<ChannelName, usize> = HashMap::with_capacity(channels.len());
-    let mut first: Vec<Wanted> = Vec::with_capacity(channels.len());
+    let mut first: SmallVec<[Wanted; 1]> = SmallVec::with_capacity(channels.len());
     for wanted in channels.drain(..) {
         match places.entry(wanted.name.clone()) {
             Entry::Occupied(place) => {
