@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::Result;
 use crate::awake::Awake;
 use crate::compare::{built, mark, median};
-use crate::message::Faults;
+use crate::message::{self, Faults};
 use crate::php::Measured;
 use crate::pool::Pool;
 use crate::procfs::Processes;
@@ -89,8 +89,8 @@ pub(crate) fn compare(repetitions: usize) -> Result<ExitCode> {
                 calls.push((way, pace, run(&program, [way, pace_name, &count.to_string(), &channel], &socket)?));
                 if let Some(server) = &server {
                     // What an asynchronous call left in the ring is still being read.
-                    Pool::new()?.settle(&Processes::of(server.target.pid)?)?;
-                    faults.add(read_back(&server.target, &channel, count)?);
+                    Pool::new()?.settle(&Processes::of(&server.target.pids)?)?;
+                    faults.add(read_back(&server.target, &channel, count, message::SIZE)?);
                 }
             }
         }

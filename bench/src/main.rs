@@ -11,11 +11,14 @@ mod awake;
 mod c;
 mod client;
 mod compare;
+mod floor;
+mod growth;
 mod message;
 mod php;
 mod pool;
 mod presence;
 mod procfs;
+mod proxied;
 mod reliability;
 mod request;
 mod response;
@@ -23,18 +26,21 @@ mod scenario;
 mod server;
 mod store;
 
+use std::fmt::Display;
 use std::num::NonZero;
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::thread::set_current_timer_slack;
 
 /// Nothing here is caught on the way: a figure from a run that failed is no figure.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const USAGE: &str = "usage: push-bench compare|c|store [--repetitions N (3)]
        push-bench presence|reliability
-       push-bench idle|idle-streaming|idle-eventsource|idle-websocket|fanout|publish
-                  --subscribe ADDRESS --publish ADDRESS --pid PID
+       push-bench SCENARIO --subscribe ADDRESS --publish ADDRESS --pid PID[,PID] [--SIZE N]...
+       push-bench floor --listen ADDRESS [--stored N (20)] [--spoil lost|doubled|reordered]
 
 compare   starts nchan and push-hub in turn, one at a time, and prints the tables of medians; the binaries push-hub and
           libphp_push.so are taken from the directory of push-bench itself (cargo build --release --workspace)
@@ -42,8 +48,9 @@ c         publishing from C beside hiredis and redis-server; libpush.a is taken 
 presence  joins, leaves, questions and memory of 100,000 members, with the hub in this process
 reliability  troubles a site under load, and counts what is lost, doubled, reordered and refused
 store     publishing, recovery and memory with store_path and without
-others    load a server that is already running with GET /lp/<channel>, /stream/, /ev/ or /ws/ and POST /pub?id=<channel>,
-          and print one JSON line";
+floor     the least that a server can do, to compare with; it can spoil what it does, for tests
+SCENARIO  loads a server that is already running with GET /lp/<channel>, /stream/, /ev/ or /ws/ and POST /pub?id=<channel>,
+          and prints one JSON line. SIZE is subscribers, channels, others, set, publishers, rounds, messages, bytes, seconds or rate";
 
 fn main() -> ExitCode {
     match run(std::env::args().skip(1)) {
@@ -57,33 +64,105 @@ fn main() -> ExitCode {
 
 fn run(mut arguments: impl Iterator<Item = String>) -> Result<ExitCode> {
     let command = arguments.next().ok_or(USAGE)?;
-    let (mut repetitions, mut subscribe, mut publish, mut pid) = (None, None, None, None);
-    while let Some(name) = arguments.next() {
-        let value = arguments.next().ok_or_else(|| format!("{name} needs a value\n{USAGE}"))?;
-        let invalid = |error: &dyn std::error::Error| format!("{name} {value}: {error}");
-        match name.as_str() {
-            "--repetitions" => repetitions = Some(value.parse::<NonZero<usize>>().map_err(|e| invalid(&e))?),
-            "--subscribe" => subscribe = Some(value.parse().map_err(|e| invalid(&e))?),
-            "--publish" => publish = Some(value.parse().map_err(|e| invalid(&e))?),
-            "--pid" => pid = Some(value.parse().map_err(|e| invalid(&e))?),
-            _ => return Err(format!("{name} is unknown\n{USAGE}").into()),
+    let mut options = Options::read(arguments)?;
+    raise_descriptor_limit()?;
+    // Waits end when they are to end, not up to 50 µs later.
+    set_current_timer_slack(NonZero::new(1))?;
+    let code = match command.as_str() {
+        "compare" | "c" | "store" => {
+            let repetitions = options.take::<NonZero<usize>>("repetitions")?.map_or(3, NonZero::get);
+            let only = if command == "compare" { options.take::<String>("only")? } else { None };
+            options.end()?;
+            match command.as_str() {
+                "compare" => compare::compare(repetitions, only.as_deref())?,
+                "c" => c::compare(repetitions)?,
+                _ => store::compare(repetitions)?,
+            }
+        }
+        "churn-compare" | "presence" | "reliability" => {
+            options.end()?;
+            match command.as_str() {
+                "presence" => presence::run()?,
+                _ => reliability::run()?,
+            }
+        }
+        "floor" => {
+            let listen = options.take("listen")?.ok_or(USAGE)?;
+            let (stored, spoil) = (options.take("stored")?, options.take("spoil")?);
+            options.end()?;
+            floor::serve(listen, stored.unwrap_or(20), spoil)?;
+            ExitCode::SUCCESS
+        }
+        name => {
+            let scenario = scenario::Scenario::named(name);
+            load(scenario.ok_or_else(|| format!("{name} is unknown; scenarios are {}\n{USAGE}", names()))?, options)?
+        }
+    };
+    Ok(code)
+}
+
+/// Loads a server that runs already.
+fn load(scenario: scenario::Scenario, mut options: Options) -> Result<ExitCode> {
+    let (subscribe, publish) = (options.take("subscribe")?, options.take("publish")?);
+    let (Some(subscribe), Some(publish), Some(pids)) = (subscribe, publish, options.take::<String>("pid")?) else {
+        return Err(USAGE.into());
+    };
+    let pids = pids.split(',').map(str::parse).collect::<std::result::Result<Vec<_>, _>>()?;
+    let mut size = scenario.size;
+    options.change("subscribers", &mut size.subscribers)?;
+    options.change("channels", &mut size.channels)?;
+    options.change("others", &mut size.others)?;
+    options.change("set", &mut size.set)?;
+    options.change("publishers", &mut size.publishers)?;
+    options.change("rounds", &mut size.rounds)?;
+    options.change("messages", &mut size.messages)?;
+    options.change("bytes", &mut size.bytes)?;
+    options.change("seconds", &mut size.seconds)?;
+    options.change("rate", &mut size.rate)?;
+    options.end()?;
+    let figures = scenario.with(|of| *of = size).run(&server::Target { subscribe, publish, pids })?;
+    println!("{}", serde_json::to_string(&figures)?);
+    Ok(if figures.faults.none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn names() -> String {
+    scenario::ALL.map(|scenario| scenario.name).join(", ")
+}
+
+/// `--name value` each.
+struct Options(Vec<(String, String)>);
+
+impl Options {
+    fn read(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
+        let mut options = Vec::new();
+        while let Some(name) = arguments.next() {
+            let name = name.strip_prefix("--").ok_or_else(|| format!("{name} is no option\n{USAGE}"))?.to_owned();
+            let value = arguments.next().ok_or_else(|| format!("--{name} needs a value\n{USAGE}"))?;
+            options.push((name, value));
+        }
+        Ok(Options(options))
+    }
+
+    fn take<T: FromStr<Err: Display>>(&mut self, name: &str) -> Result<Option<T>> {
+        let Some(place) = self.0.iter().position(|(option, _)| option == name) else { return Ok(None) };
+        let (name, value) = self.0.swap_remove(place);
+        Ok(Some(value.parse().map_err(|error| format!("--{name} {value}: {error}"))?))
+    }
+
+    fn change<T: FromStr<Err: Display>>(&mut self, name: &str, value: &mut T) -> Result<()> {
+        if let Some(other) = self.take(name)? {
+            *value = other;
+        }
+        Ok(())
+    }
+
+    /// Nobody asked for what is left.
+    fn end(&self) -> Result<()> {
+        match self.0.first() {
+            None => Ok(()),
+            Some((name, _)) => Err(format!("--{name} is unknown here\n{USAGE}").into()),
         }
     }
-    raise_descriptor_limit()?;
-    let repetitions = repetitions.map_or(3, NonZero::get);
-    match command.as_str() {
-        "compare" => return compare::compare(repetitions),
-        "c" => return c::compare(repetitions),
-        "presence" => return presence::run(),
-        "reliability" => return reliability::run(),
-        "store" => return store::compare(repetitions),
-        _ => {}
-    }
-    let scenario = command.parse::<scenario::Scenario>().map_err(|()| format!("{command} is unknown\n{USAGE}"))?;
-    let (Some(subscribe), Some(publish), Some(pid)) = (subscribe, publish, pid) else { return Err(USAGE.into()) };
-    let figures = scenario.run(&server::Target { subscribe, publish, pid })?;
-    println!("{}", serde_json::to_string(&figures)?);
-    Ok(if figures.faults().none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// 10,000 subscribers are as many descriptors here and, inherited, in the server; a shell gives 1,024.

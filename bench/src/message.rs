@@ -1,42 +1,42 @@
-//! The messages of a run: 100 bytes that begin with a counter, so that a receiver sees what is lost, doubled or reordered.
+//! The messages of a run: they begin with a counter, so that a receiver sees what is lost, doubled or reordered.
 
 use serde::Serialize;
 
 use crate::Result;
 
-/// Length of every message.
+/// Length of a message where a scenario says nothing else.
 pub(crate) const SIZE: usize = 100;
 const DIGITS: usize = 10;
 
-/// Writes message number `counter` (1, 2, ...) to `out`.
-pub(crate) fn write(counter: u32, out: &mut Vec<u8>) {
+/// Writes message number `counter` (1, 2, ...), `size` bytes long, to `out`.
+pub(crate) fn write(counter: u32, size: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(format!("{counter:0width$}", width = DIGITS).as_bytes());
-    out.resize(out.len() + SIZE - DIGITS, b'.');
+    out.resize(out.len() + size - DIGITS, b'.');
 }
 
 /// The counters of the messages in one answer, which may hold several, with or without line ends between them.
-pub(crate) fn counters(mut body: &[u8], mut each: impl FnMut(u32) -> Result<()>) -> Result<()> {
+pub(crate) fn counters(mut body: &[u8], size: usize, mut each: impl FnMut(u32) -> Result<()>) -> Result<()> {
     loop {
         body = body.trim_ascii_start();
         if body.is_empty() {
             return Ok(());
         }
         let counter = body
-            .split_at_checked(SIZE)
+            .split_at_checked(size)
             .filter(|(message, _)| message[DIGITS..].iter().all(|byte| *byte == b'.'))
             .and_then(|(message, _)| str::from_utf8(&message[..DIGITS]).ok()?.parse().ok());
         each(counter.ok_or_else(|| format!("not a message of this run: {:?}", String::from_utf8_lossy(body)))?)?;
-        body = &body[SIZE..];
+        body = &body[size..];
     }
 }
 
 /// The first message anywhere in `bytes`, and where it ends: transports put different things around it.
-pub(crate) fn first(bytes: &[u8]) -> Option<(&[u8], usize)> {
+pub(crate) fn first(bytes: &[u8], size: usize) -> Option<(&[u8], usize)> {
     let is_message = |message: &&[u8]| {
         message[..DIGITS].iter().all(u8::is_ascii_digit) && message[DIGITS..].iter().all(|byte| *byte == b'.')
     };
-    let start = bytes.windows(SIZE).position(|message| is_message(&message))?;
-    Some((&bytes[start..start + SIZE], start + SIZE))
+    let start = bytes.windows(size).position(|message| is_message(&message))?;
+    Some((&bytes[start..start + size], start + size))
 }
 
 /// What must not happen. All zero, or the run is void.
@@ -59,34 +59,51 @@ impl Faults {
     }
 }
 
-/// Which of the messages 1..=64 one receiver has seen.
+/// Which messages of one channel a receiver has seen.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Seen(u64);
+pub(crate) struct Seen {
+    newest: u32,
+    /// How many different ones.
+    messages: u32,
+    /// Bit n: it has the one that is n older than the newest.
+    recent: u64,
+}
 
 impl Seen {
-    /// The most messages a run that uses this may send.
-    pub(crate) const CAPACITY: u32 = u64::BITS;
+    /// Of a receiver to whom the channel begins with the message after `counter`.
+    pub(crate) fn after(counter: u32) -> Seen {
+        Seen { newest: counter, messages: counter, recent: u64::MAX }
+    }
 
-    /// Notes a message; a fault is added to `faults`. True if it is here for the first time.
-    pub(crate) fn note(&mut self, counter: u32, faults: &mut Faults) -> Result<bool> {
-        if !(1..=Self::CAPACITY).contains(&counter) {
+    /// Notes a message of a channel to which `sent` were sent; a fault is added to `faults`. True if it is here for the
+    /// first time.
+    pub(crate) fn note(&mut self, counter: u32, sent: u32, faults: &mut Faults) -> Result<bool> {
+        if !(1..=sent).contains(&counter) {
             return Err(format!("message {counter} was never sent").into());
         }
-        let bit = 1 << (counter - 1);
-        if self.0 & bit != 0 {
-            faults.doubled += 1;
-            return Ok(false);
+        if let Some(ahead @ 1..) = counter.checked_sub(self.newest) {
+            self.recent = self.recent.checked_shl(ahead).unwrap_or(0) | 1;
+            self.newest = counter;
+            self.messages += 1;
+            return Ok(true);
         }
-        if self.0 > bit {
+        let Some(bit) = 1_u64.checked_shl(self.newest - counter) else {
+            return Err(format!("message {counter} came after {}", self.newest).into());
+        };
+        let new = self.recent & bit == 0;
+        if new {
+            self.recent |= bit;
+            self.messages += 1;
             faults.reordered += 1;
+        } else {
+            faults.doubled += 1;
         }
-        self.0 |= bit;
-        Ok(true)
+        Ok(new)
     }
 
     /// How many of the first `sent` messages are not here.
     pub(crate) fn missing(&self, sent: u32) -> u64 {
-        u64::from(sent - self.0.count_ones())
+        u64::from(sent - self.messages)
     }
 }
 
@@ -96,7 +113,7 @@ mod tests {
 
     fn read(body: &[u8]) -> Result<Vec<u32>> {
         let mut found = Vec::new();
-        counters(body, |counter| {
+        counters(body, SIZE, |counter| {
             found.push(counter);
             Ok(())
         })?;
@@ -106,25 +123,25 @@ mod tests {
     #[test]
     fn a_message_is_found_in_any_frame() -> Result<()> {
         let mut bytes = b"id: 1700000000.1\ndata: ".to_vec();
-        write(3, &mut bytes);
-        assert_eq!(first(&bytes[..bytes.len() - 1]), None);
+        write(3, SIZE, &mut bytes);
+        assert_eq!(first(&bytes[..bytes.len() - 1], SIZE), None);
         let end = bytes.len();
         bytes.extend_from_slice(b"\n\n: -1\n");
-        let (message, found) = first(&bytes).ok_or("not found")?;
+        let (message, found) = first(&bytes, SIZE).ok_or("not found")?;
         assert_eq!((read(message)?, found), (vec![3], end));
-        assert_eq!(first(&bytes[end..]), None);
+        assert_eq!(first(&bytes[end..], SIZE), None);
         Ok(())
     }
 
     #[test]
     fn counters_come_back_from_one_or_several_messages() -> Result<()> {
         let mut body = Vec::new();
-        write(7, &mut body);
+        write(7, SIZE, &mut body);
         assert_eq!(body.len(), SIZE);
         assert_eq!(read(&body)?, [7]);
-        write(8, &mut body);
+        write(8, SIZE, &mut body);
         body.extend_from_slice(b"\r\n");
-        write(9, &mut body);
+        write(9, SIZE, &mut body);
         assert_eq!(read(&body)?, [7, 8, 9]);
         Ok(())
     }
@@ -132,7 +149,7 @@ mod tests {
     #[test]
     fn a_torn_or_foreign_message_is_an_error() {
         let mut body = Vec::new();
-        write(7, &mut body);
+        write(7, SIZE, &mut body);
         assert!(read(&body[..SIZE - 1]).is_err());
         body[SIZE - 1] = b'x';
         assert!(read(&body).is_err());
@@ -143,11 +160,28 @@ mod tests {
     fn what_a_receiver_saw_is_told_apart() -> Result<()> {
         let (mut seen, mut faults) = (Seen::default(), Faults::default());
         for counter in [1, 2, 2, 5, 4] {
-            seen.note(counter, &mut faults)?;
+            seen.note(counter, 200, &mut faults)?;
         }
         assert_eq!(faults, Faults { lost: 0, doubled: 1, reordered: 1 });
         assert_eq!(seen.missing(6), 2);
-        assert!(seen.note(65, &mut faults).is_err());
+        assert!(seen.note(201, 200, &mut faults).is_err());
+        assert!(seen.note(0, 200, &mut faults).is_err());
+        // A long way ahead and back again is no silent success either.
+        assert!(seen.note(200, 200, &mut faults)?);
+        assert!(seen.note(3, 200, &mut faults).is_err());
+        assert_eq!(seen.missing(200), 195);
+        Ok(())
+    }
+
+    #[test]
+    fn who_comes_later_misses_only_what_is_sent_then() -> Result<()> {
+        let (mut seen, mut faults) = (Seen::after(70), Faults::default());
+        assert_eq!(seen.missing(70), 0);
+        assert!(!seen.note(70, 71, &mut faults)?);
+        assert_eq!(faults.doubled, 1);
+        assert_eq!(seen.missing(71), 1);
+        assert!(seen.note(71, 71, &mut faults)?);
+        assert_eq!(seen.missing(71), 0);
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::client;
-use crate::message::Faults;
+use crate::message::{self, Faults};
 use crate::pool::Pool;
 use crate::procfs::Processes;
 use crate::scenario::read_back;
@@ -125,8 +125,8 @@ pub(crate) fn run(server: Option<&Server>, extension: &Path, way: Way, pace: Pac
     let faults = match server {
         Some(server) if way.messages() > 0 => {
             // What an asynchronous call left in the ring is still being read.
-            Pool::new()?.settle(&Processes::of(server.target.pid)?)?;
-            read_back(&server.target, &channel, calls * way.messages())?
+            Pool::new()?.settle(&Processes::of(&server.target.pids)?)?;
+            read_back(&server.target, &channel, calls * way.messages(), message::SIZE)?
         }
         _ => Faults::default(),
     };

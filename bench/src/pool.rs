@@ -12,6 +12,7 @@ use rustix::net::{
 };
 
 use crate::Result;
+use crate::message;
 use crate::procfs::Processes;
 use crate::response::{self, Response};
 
@@ -29,6 +30,8 @@ pub(crate) struct Pool {
     events: Vec<epoll::Event>,
     received: Box<[u8]>,
     next_request: Vec<u8>,
+    /// Length of the messages in answers without end.
+    message_size: usize,
 }
 
 struct Connection {
@@ -51,7 +54,13 @@ enum Answer {
 
 impl Pool {
     pub(crate) fn new() -> Result<Pool> {
+        Self::hearing(message::SIZE)
+    }
+
+    /// For messages of another length.
+    pub(crate) fn hearing(message_size: usize) -> Result<Pool> {
         Ok(Pool {
+            message_size,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             connections: Vec::new(),
             events: Vec::with_capacity(512),
@@ -63,6 +72,20 @@ impl Pool {
     /// Opens one more connection and gives its number.
     pub(crate) fn connect(&mut self, server: SocketAddr) -> Result<usize> {
         let number = self.connections.len();
+        let socket = self.socket(number, server)?;
+        self.connections.push(Connection { socket, partial: Vec::new(), answer: Answer::Responses });
+        Ok(number)
+    }
+
+    /// Closes this connection and opens a new one in its place.
+    pub(crate) fn reconnect(&mut self, number: usize, server: SocketAddr) -> Result<()> {
+        let socket = self.socket(number, server)?;
+        // The old socket is closed here, and with that out of the epoll.
+        self.connections[number] = Connection { socket, partial: Vec::new(), answer: Answer::Responses };
+        Ok(())
+    }
+
+    fn socket(&self, number: usize, server: SocketAddr) -> Result<OwnedFd> {
         let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         let source = Ipv4Addr::new(127, 0, 1, 1 + (number % SOURCES) as u8);
         bind(&socket, &SocketAddrV4::new(source, 0))?;
@@ -71,8 +94,7 @@ impl Pool {
         connect(&socket, &server).map_err(|error| format!("connection {number} to {server}: {error}"))?;
         sockopt::set_tcp_nodelay(&socket, true)?;
         epoll::add(&self.epoll, &socket, epoll::EventData::new_u64(number as u64), epoll::EventFlags::IN)?;
-        self.connections.push(Connection { socket, partial: Vec::new(), answer: Answer::Responses });
-        Ok(number)
+        Ok(socket)
     }
 
     pub(crate) fn send(&self, number: usize, request: &[u8]) -> Result<()> {
@@ -128,7 +150,7 @@ impl Pool {
             let next = |bytes| match connection.answer {
                 Answer::Responses => response::parse(bytes),
                 Answer::Opening => Ok(None),
-                Answer::Open => Ok(response::message(bytes)),
+                Answer::Open => Ok(response::message(bytes, self.message_size)),
             };
             while let Some((response, length)) = next(bytes)? {
                 answers += 1;

@@ -52,7 +52,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     let heard = std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
     let mut client = Client::embedded(hub.clone());
     let users: Vec<String> = (0..MEMBERS).map(|number| format!("{}", 1_000_000 + number * 7_919 % MEMBERS)).collect();
-    let processes = Processes::of(i32::try_from(std::process::id())?)?;
+    let processes = Processes::of(&[i32::try_from(std::process::id())?])?;
     let (empty, counted) = (processes.memory()?, client.status()?.memory);
 
     let joins = timed(|| users.iter().try_for_each(|user| expect(client.presence_online(user, CHANNEL, b"", None)?)))?;

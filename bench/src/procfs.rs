@@ -9,9 +9,9 @@ use crate::Result;
 pub(crate) struct Processes(Vec<i32>);
 
 impl Processes {
-    /// `root` and all its descendants.
-    pub(crate) fn of(root: i32) -> Result<Processes> {
-        let mut family = vec![root];
+    /// `roots` and all their descendants.
+    pub(crate) fn of(roots: &[i32]) -> Result<Processes> {
+        let mut family = roots.to_vec();
         let relations = fs::read_dir("/proc")?
             .flatten()
             .filter_map(|entry| {
@@ -21,7 +21,8 @@ impl Processes {
             .collect::<Vec<(i32, i32)>>();
         let mut at = 0;
         while let Some(&member) = family.get(at) {
-            family.extend(relations.iter().filter(|(_, parent)| *parent == member).map(|(pid, _)| *pid));
+            let children = relations.iter().filter(|(pid, parent)| *parent == member && !roots.contains(pid));
+            family.extend(children.map(|(pid, _)| *pid));
             at += 1;
         }
         Ok(Processes(family))

@@ -4,6 +4,9 @@ use serde::Serialize;
 
 use crate::message;
 
+/// A position before all messages.
+pub(crate) const BEGINNING: &[u8] = b"Thu, 01 Jan 1970 00:00:00 GMT";
+
 /// How a subscriber is answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -59,26 +62,38 @@ impl Poll {
         &self.request
     }
 
+    /// The poll from the position that was asked for last.
+    pub(crate) fn again(&self) -> &[u8] {
+        &self.request
+    }
+
     fn render(&mut self) {
-        self.request = format!("GET /lp/{} HTTP/1.1\r\nHost: bench\r\n", self.channel).into_bytes();
-        for (name, value) in [("If-Modified-Since: ", &self.last_modified), ("If-None-Match: ", &self.etag)] {
-            if !value.is_empty() {
-                self.request.extend_from_slice(name.as_bytes());
-                self.request.extend_from_slice(value);
-                self.request.extend_from_slice(b"\r\n");
-            }
-        }
-        self.request.extend_from_slice(b"\r\n");
+        self.request.clear();
+        poll(&self.channel, &self.last_modified, &self.etag, &mut self.request);
     }
 }
 
-/// The publication of message `counter`.
-pub(crate) fn publication(channel: &str, counter: u32) -> Vec<u8> {
-    let mut request = format!(
-        "POST /pub?id={channel} HTTP/1.1\r\nHost: bench\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n",
-        message::SIZE
-    )
-    .into_bytes();
-    message::write(counter, &mut request);
-    request
+/// The poll of `channel` from the position that these two headers of an answer name; empty ones name none.
+pub(crate) fn poll(channel: &str, last_modified: &[u8], etag: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"GET /lp/");
+    out.extend_from_slice(channel.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\nHost: bench\r\n");
+    for (name, value) in [(&b"If-Modified-Since: "[..], last_modified), (b"If-None-Match: ", etag)] {
+        if !value.is_empty() {
+            for part in [name, value, b"\r\n"] {
+                out.extend_from_slice(part);
+            }
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The publication of message `counter`, `size` bytes long.
+pub(crate) fn publication(channel: &str, counter: u32, size: usize, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"POST /pub?id=");
+    out.extend_from_slice(channel.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\nHost: bench\r\nContent-Type: text/plain\r\nContent-Length: ");
+    out.extend_from_slice(size.to_string().as_bytes());
+    out.extend_from_slice(b"\r\n\r\n");
+    message::write(counter, size, out);
 }

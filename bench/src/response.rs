@@ -18,8 +18,8 @@ impl Response<'_> {
 }
 
 /// The first message of an answer without end, as a response of its own, and where it ends.
-pub(crate) fn message(bytes: &[u8]) -> Option<(Response<'_>, usize)> {
-    let (body, end) = message::first(bytes)?;
+pub(crate) fn message(bytes: &[u8], size: usize) -> Option<(Response<'_>, usize)> {
+    let (body, end) = message::first(bytes, size)?;
     Some((Response { status: 200, last_modified: b"", etag: b"", body }, end))
 }
 

@@ -11,7 +11,7 @@ use crate::Result;
 use crate::client::attached;
 use crate::compare::{built, mark, median};
 use crate::procfs::Processes;
-use crate::server::Server;
+use crate::server::{Kind, Server, Setup};
 
 /// Of 100 bytes each.
 const MESSAGES: u32 = 1_000_000;
@@ -29,11 +29,15 @@ pub(crate) fn compare(repetitions: usize) -> Result<ExitCode> {
     for repetition in 0..repetitions {
         for (at, on_disk) in [false, true].into_iter().enumerate() {
             eprintln!("{} of {repetitions}: {}", repetition + 1, if on_disk { "store_path" } else { "memory" });
-            let mut server = Server::start_storing(&hub, on_disk)?;
-            let before = Processes::of(server.target.pid)?.memory()?;
+            let mut server = Server::with(
+                Kind::Hub,
+                &hub,
+                &Setup { stored: Setup::ALL_STORED, ttl: "1d", on_disk, ..Setup::default() },
+            )?;
+            let before = Processes::of(&server.target.pids)?.memory()?;
             let mut client = attached(&server);
             rates[at].push(publish(&mut client)?);
-            let after = Processes::of(server.target.pid)?.memory()?;
+            let after = Processes::of(&server.target.pids)?.memory()?;
             memory[at].push((after - before) as f64 / f64::from(MESSAGES));
             drop(client);
             if on_disk {

@@ -2,6 +2,8 @@
 //! `/stream/`, `/ev/` and `/ws/` likewise, and `POST /pub?id=<channel>`. It lives in a private directory and ends, with all
 //! its processes, when it is dropped.
 
+mod configuration;
+
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
@@ -12,7 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, geteuid, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::Result;
 use crate::pool::Pool;
@@ -22,7 +24,6 @@ use crate::procfs::Processes;
 pub(crate) const STORED_PER_CHANNEL: u32 = 20;
 /// Whom the hub runs as when root starts it.
 const USER: &str = "www-data";
-const NCHAN_MODULE: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// Above the hub's own bound for draining.
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
@@ -31,24 +32,55 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 pub(crate) struct Target {
     pub(crate) subscribe: SocketAddr,
     pub(crate) publish: SocketAddr,
-    /// Its first process; the descendants count too.
-    pub(crate) pid: i32,
+    /// Its first process, or of each of its programs; the descendants count too.
+    pub(crate) pids: Vec<i32>,
 }
 
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
+    Floor,
     Nchan,
     Hub,
+    /// The hub behind nginx, which hands it every subscription.
+    Proxied,
 }
 
 impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Kind::Floor => "floor",
             Kind::Nchan => "nchan",
             Kind::Hub => "push-hub",
+            Kind::Proxied => "nginx and push-hub",
         }
     }
+}
+
+/// What differs between scenarios.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    /// Messages that a channel keeps.
+    pub(crate) stored: u32,
+    /// For how long, as nginx writes it.
+    pub(crate) ttl: &'static str,
+    /// HTTP threads of the hub.
+    pub(crate) threads: u32,
+    /// The hub stores on a disk, below the temporary directory.
+    pub(crate) on_disk: bool,
+    /// Who comes without a position gets what is published from then on. nchan else begins with what is stored.
+    pub(crate) newest_first: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Setup {
+        Setup { stored: STORED_PER_CHANNEL, ttl: "30m", threads: 1, on_disk: false, newest_first: false }
+    }
+}
+
+impl Setup {
+    /// Nothing is evicted.
+    pub(crate) const ALL_STORED: u32 = 10_000_000;
 }
 
 /// A server of ours.
@@ -59,31 +91,43 @@ pub(crate) struct Server {
     child: Child,
     /// Of every process, the first one first, taken while it certainly lived: a number may be somebody else's later.
     processes: Vec<OwnedFd>,
+    /// The hub behind nginx.
+    behind: Option<Box<Server>>,
 }
 
 impl Server {
     /// Starts `kind` and waits until it answers. `hub` is the binary of the hub.
     pub(crate) fn start(kind: Kind, hub: &Path) -> Result<Server> {
-        Self::start_in(private_directory()?, kind, hub, "")
+        Self::with(kind, hub, &Setup::default())
     }
 
-    /// Starts a hub that stores all messages, on a disk below the temporary directory or nowhere.
-    pub(crate) fn start_storing(hub: &Path, on_disk: bool) -> Result<Server> {
-        let directory = private_directory()?;
-        let mut settings = "memory_limit = \"1g\"\nmessage_ttl = \"1d\"\n".to_owned();
-        if on_disk {
-            let store = directory.join("store");
-            let mut install = Command::new("install");
-            install.args(["-d", "-m", "0700"]).arg(&store);
-            if geteuid().is_root() {
-                install.args(["-o", USER]);
-            }
-            if !install.status()?.success() {
-                return Err(format!("{} cannot be made", store.display()).into());
-            }
-            settings += &format!("store_path = \"{}\"\n", store.display());
-        }
-        Self::start_in(directory, Kind::Hub, hub, &settings)
+    /// The same, set up for a scenario.
+    pub(crate) fn with(kind: Kind, hub: &Path, setup: &Setup) -> Result<Server> {
+        let behind = match kind {
+            Kind::Proxied => Some(Box::new(Self::with(Kind::Hub, hub, setup)?)),
+            _ => None,
+        };
+        let (directory, subscribe, admin) = (private_directory()?, free_address()?, free_address()?);
+        let (mut command, publish) = match (kind, &behind) {
+            (Kind::Hub, _) => (configuration::hub(&directory, hub, subscribe, admin, setup)?, admin),
+            (Kind::Floor, _) => (configuration::floor(subscribe, setup)?, subscribe),
+            (_, None) => (configuration::nchan(&directory, subscribe, setup)?, subscribe),
+            (_, Some(hub)) => (configuration::proxy(&directory, subscribe, hub.target.subscribe)?, hub.target.publish),
+        };
+        let log = File::create(directory.join("output"))?;
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let child = command.spawn().map_err(|error| format!("{:?}: {error}", command.get_program()))?;
+        let pid = i32::try_from(child.id())?;
+        let pids = std::iter::once(pid).chain(behind.iter().flat_map(|hub| hub.target.pids.clone())).collect();
+        let target = Target { subscribe, publish, pids };
+        let mut server =
+            Server { target, directory, program: hub.to_owned(), child, processes: vec![open(pid)?], behind };
+        server.await_answer().map_err(|error| {
+            let log = fs::read_to_string(server.directory.join("output")).unwrap_or_default();
+            format!("{} does not start: {error}\n{log}", kind.name())
+        })?;
+        server.watch_descendants()?;
+        Ok(server)
     }
 
     /// Ends it, and starts it again with what it had. `between` is done meanwhile.
@@ -95,37 +139,19 @@ impl Server {
         let log = File::create(self.directory.join("output"))?;
         let begin = Instant::now();
         self.child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
-        self.target.pid = i32::try_from(self.child.id())?;
-        self.processes = vec![open(self.target.pid)?];
+        self.target.pids = vec![i32::try_from(self.child.id())?];
+        self.processes = vec![open(self.target.pids[0])?];
         self.await_answer()?;
         let took = begin.elapsed();
-        for pid in &Processes::of(self.target.pid)?.ids()[1..] {
-            self.processes.push(open(*pid)?);
-        }
+        self.watch_descendants()?;
         Ok(took)
     }
 
-    fn start_in(directory: PathBuf, kind: Kind, hub: &Path, settings: &str) -> Result<Server> {
-        let (subscribe, admin) = (free_address()?, free_address()?);
-        let publish = if kind == Kind::Hub { admin } else { subscribe };
-        let mut command = match kind {
-            Kind::Nchan => nchan(&directory, subscribe)?,
-            Kind::Hub => push_hub(&directory, hub, subscribe, publish, settings)?,
-        };
-        let log = File::create(directory.join("output"))?;
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let child = command.spawn().map_err(|error| format!("{:?}: {error}", command.get_program()))?;
-        let target = Target { subscribe, publish, pid: i32::try_from(child.id())? };
-        let processes = vec![open(target.pid)?];
-        let mut server = Server { target, directory, program: hub.to_owned(), child, processes };
-        server.await_answer().map_err(|error| {
-            let log = fs::read_to_string(server.directory.join("output")).unwrap_or_default();
-            format!("{} does not start: {error}\n{log}", kind.name())
-        })?;
-        for pid in &Processes::of(server.target.pid)?.ids()[1..] {
-            server.processes.push(open(*pid)?);
+    fn watch_descendants(&mut self) -> Result<()> {
+        for pid in &Processes::of(&self.target.pids[..1])?.ids()[1..] {
+            self.processes.push(open(*pid)?);
         }
-        Ok(server)
+        Ok(())
     }
 
     /// The socket that PHP attaches to.
@@ -135,6 +161,8 @@ impl Server {
 
     fn await_answer(&mut self) -> Result<()> {
         let deadline = Instant::now() + START_TIMEOUT;
+        // A proxy answers at this address, and its hub has answered already.
+        let address = if self.behind.is_some() { self.target.subscribe } else { self.target.publish };
         loop {
             if let Some(status) = self.child.try_wait()? {
                 return Err(format!("it ended with {status}").into());
@@ -142,7 +170,7 @@ impl Server {
             // Any answer will do: it proves that the process which serves is there, not only the listening socket.
             let request = b"GET /pub?id=start HTTP/1.1\r\nHost: bench\r\n\r\n";
             let answered = Pool::new().and_then(|mut pool| {
-                let connection = pool.connect(self.target.publish)?;
+                let connection = pool.connect(address)?;
                 pool.exchange(connection, request, START_TIMEOUT, |_| Ok(()))
             });
             match answered {
@@ -180,85 +208,6 @@ impl Drop for Server {
             eprintln!("push-bench: {}: {error}", self.directory.display());
         }
     }
-}
-
-fn nchan(directory: &Path, listen: SocketAddr) -> Result<Command> {
-    let place = directory.display();
-    let config = format!(
-        "load_module {NCHAN_MODULE};
-daemon off;
-worker_processes 1;
-worker_rlimit_nofile 20000;
-pid {place}/nginx.pid;
-error_log {place}/error.log warn;
-events {{ worker_connections 19900; }}
-http {{
-    access_log off;
-    keepalive_requests 100000000;
-    keepalive_timeout 1h;
-    client_body_temp_path {place}/client_body;
-    proxy_temp_path {place}/proxy;
-    fastcgi_temp_path {place}/fastcgi;
-    uwsgi_temp_path {place}/uwsgi;
-    scgi_temp_path {place}/scgi;
-    server {{
-        listen {listen} backlog=4096;
-        location ~ ^/lp/(.+)$ {{
-            nchan_subscriber longpoll;
-            nchan_channel_id $1;
-        }}
-        location ~ ^/stream/(.+)$ {{
-            nchan_subscriber http-raw-stream;
-            nchan_channel_id $1;
-        }}
-        location ~ ^/ev/(.+)$ {{
-            nchan_subscriber eventsource;
-            nchan_channel_id $1;
-        }}
-        location ~ ^/ws/(.+)$ {{
-            nchan_subscriber websocket;
-            nchan_channel_id $1;
-        }}
-        location = /pub {{
-            nchan_publisher;
-            nchan_channel_id $arg_id;
-            nchan_message_buffer_length {STORED_PER_CHANNEL};
-            nchan_message_timeout 30m;
-        }}
-    }}
-}}
-"
-    );
-    let file = directory.join("nginx.conf");
-    fs::write(&file, config)?;
-    let mut command = dying_with_us("nginx");
-    command.arg("-p").arg(directory).arg("-c").arg(file).arg("-e").arg(directory.join("error.log"));
-    Ok(command)
-}
-
-fn push_hub(directory: &Path, hub: &Path, listen: SocketAddr, admin: SocketAddr, settings: &str) -> Result<Command> {
-    // As nginx does with its workers, the hub leaves root behind.
-    let user = if geteuid().is_root() { format!("user = \"{USER}\"\n") } else { String::new() };
-    let most = if settings.is_empty() { STORED_PER_CHANNEL.to_string() } else { "\"none\"".to_owned() };
-    let config = format!(
-        "listen = [\"{listen}\"]
-admin_listen = [\"{admin}\"]
-socket = \"{}\"
-secret_file = \"{}\"
-{user}threads = 1
-authorized_channels_only = \"off\"
-longpolling_connection_ttl = \"none\"
-ping_message_interval = \"none\"
-max_messages_stored_per_channel = {most}
-{settings}",
-        socket(directory).display(),
-        socket(directory).with_file_name("secret").display()
-    );
-    let file = directory.join("push.toml");
-    fs::write(&file, config)?;
-    let mut command = dying_with_us(hub);
-    command.arg("--config").arg(file);
-    Ok(command)
 }
 
 /// In a directory that the hub makes, so that it belongs to the hub's user.

@@ -1,0 +1,120 @@
+//! Publishing from PHP, beside others who publish: what is called, and its tables.
+
+use super::table::{mark, median, number};
+use crate::php::{self, Pace, Way};
+use crate::server::Kind;
+
+/// A way to publish from PHP: its name in the table, its server, and at most how many µs (p50) a call may take when hot and
+/// when paced.
+type PhpRow = (Way, &'static str, Option<Kind>, Option<[f64; 2]>);
+
+const WAYS: [PhpRow; 5] = [
+    (Way::PushPublishAsync, "`push_publish_async`", Some(Kind::Hub), Some([1.0, 15.0])),
+    (Way::PushPublish, "`push_publish`", Some(Kind::Hub), Some([10.0, 22.0])),
+    (Way::EmbeddedPublish, "`push_publish`, embedded", None, Some([1.0, 15.0])),
+    (Way::Curl, "curl to nchan", Some(Kind::Nchan), None),
+    (Way::Pipe, "a pipe to `cat` and back", None, None),
+];
+
+/// What a call of PHP takes above the same call without PHP (p50): arguments, result object, and reading the clock.
+const OWN: [(&str, Option<Kind>, Way, Way); 3] = [
+    ("`push_publish_async`", Some(Kind::Hub), Way::PushPublishAsync, Way::ClientPublishAsync),
+    ("`push_publish`", Some(Kind::Hub), Way::PushPublish, Way::ClientPublish),
+    ("`push_publish`, embedded", None, Way::EmbeddedPublish, Way::ClientEmbedded),
+];
+/// How often they take turns in a repetition.
+const TURNS: usize = 9;
+const OWN_AT_MOST: f64 = 0.4;
+
+/// Batches, with the hub elsewhere and here, and how many messages a second they carry.
+const BATCHES: [(&str, Option<Kind>, Way); 2] = [
+    ("`push_publish_many`, 1,000 messages", Some(Kind::Hub), Way::PushPublishMany),
+    ("the same, embedded", None, Way::EmbeddedPublishMany),
+];
+const MESSAGES_AT_LEAST: f64 = 500_000.0;
+
+/// Who is online, and at most how many µs (p50) a call may take.
+const PRESENCE: [(&str, Way, f64); 2] = [
+    ("`push_presence_is_online`", Way::PresenceIsOnline, 12.0),
+    ("`push_presence_members` of 1,000", Way::PresenceMembers, 1_500.0),
+];
+
+/// A way to call, how often, and the how manieth of these it is.
+pub(super) type Call = (Way, Pace, usize);
+
+/// What runs on one server, in this order; no server where the way needs none.
+pub(super) fn runs() -> Vec<(Option<Kind>, Vec<Call>)> {
+    let both = |way| vec![(way, Pace::Hot, 0), (way, Pace::Paced, 0)];
+    let in_turn = |php, client| {
+        (0..TURNS).flat_map(move |turn| [(php, Pace::InTurn, turn), (client, Pace::InTurn, turn)]).collect()
+    };
+    let mut runs: Vec<(_, Vec<_>)> = WAYS.iter().map(|(way, _, kind, _)| (*kind, both(*way))).collect();
+    runs.extend(OWN.map(|(_, kind, php, client)| (kind, in_turn(php, client))));
+    runs.extend(BATCHES.map(|(_, kind, way)| (kind, vec![(way, Pace::Hot, 0)])));
+    runs.extend(PRESENCE.map(|(_, way, _)| (Some(Kind::Hub), vec![(way, Pace::Hot, 0)])));
+    runs
+}
+
+pub(super) fn tables(calls: &[php::Figures]) -> String {
+    [php_table(calls), own_table(calls), batch_table(calls), presence_table(calls)].join("\n\n")
+}
+
+fn php_table(calls: &[php::Figures]) -> String {
+    let mut table = String::from(
+        "| PHP, 100 bytes, p50 (p99) in µs | call after call | goal | | one call every 0.5 ms | goal | |
+|---|---:|---|---|---:|---|---|",
+    );
+    for (way, name, _, goals) in &WAYS {
+        table += &format!("\n| {name} |");
+        for (at, pace) in [Pace::Hot, Pace::Paced].into_iter().enumerate() {
+            let median_of = |figure: fn(&php::Figures) -> f64| median(of(calls, *way, pace).map(figure).collect());
+            let p50 = median_of(|call| call.p50_us);
+            let (goal, met) =
+                goals.map_or((String::new(), ""), |goals| (format!("≤ {}", goals[at]), mark(p50 <= goals[at])));
+            table += &format!(" {p50:.2} ({:.1}) | {goal} | {met} |", median_of(|call| call.p99_us));
+        }
+    }
+    table
+}
+
+/// The figures of one way, in the order in which they were taken.
+fn of(calls: &[php::Figures], way: Way, pace: Pace) -> impl Iterator<Item = &php::Figures> {
+    calls.iter().filter(move |call| call.way == way && call.pace == pace)
+}
+
+fn own_table(calls: &[php::Figures]) -> String {
+    let mut table = String::from(
+        "| call after call, least p50 in µs | from PHP | the client without PHP | what PHP adds | goal | |\n|---|---:|---:|---:|---|---|",
+    );
+    for (name, _, php, client) in OWN {
+        // The least: what disturbs a run, such as a hub on the other core or on this one, only adds to it.
+        let least = |way| of(calls, way, Pace::InTurn).map(|call| call.p50_us).fold(f64::INFINITY, f64::min);
+        let (php, client) = (least(php), least(client));
+        let own = php - client;
+        let met = mark(own <= OWN_AT_MOST);
+        table += &format!("\n| {name} | {php:.2} | {client:.2} | {own:.2} | ≤ {OWN_AT_MOST} | {met} |");
+    }
+    table
+}
+
+fn batch_table(calls: &[php::Figures]) -> String {
+    let mut table = String::from("| 100 bytes each | messages/s | goal | |\n|---|---:|---|---|");
+    for (name, _, way) in BATCHES {
+        let rate =
+            median(of(calls, way, Pace::Hot).map(|call| f64::from(way.messages()) * 1e6 / call.p50_us).collect());
+        let (met, goal) = (mark(rate >= MESSAGES_AT_LEAST), number(MESSAGES_AT_LEAST, 0));
+        table += &format!("\n| {name} | {} | ≥ {goal} | {met} |", number(rate, 0));
+    }
+    table
+}
+
+fn presence_table(calls: &[php::Figures]) -> String {
+    let mut table = String::from("| PHP, p50 (p99) in µs | call after call | goal | |\n|---|---:|---|---|");
+    for (name, way, goal) in PRESENCE {
+        let median_of = |figure: fn(&php::Figures) -> f64| median(of(calls, way, Pace::Hot).map(figure).collect());
+        let p50 = median_of(|call| call.p50_us);
+        let (p99, goal, met) = (median_of(|call| call.p99_us), number(goal, 0), mark(p50 <= goal));
+        table += &format!("\n| {name} | {p50:.2} ({p99:.1}) | ≤ {goal} | {met} |");
+    }
+    table
+}
