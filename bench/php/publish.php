@@ -4,12 +4,13 @@
  * Times one way of publishing: php publish.php WAY PACE CALLS CHANNEL [URL]
  *
  * WAY is push_publish, push_publish_async, push_publish_many (a call sends 1,000 messages, which are made before it is
- * timed), curl (a kept connection that posts to URL), or pipe (no publishing at all: the
+ * timed), curl (a kept connection that posts to URL), curl_new (a new connection each time), redis (PUBLISH by php-redis over the
+ * unix socket URL), or pipe (no publishing at all: the
  * message goes to `cat` and comes back, which is what it takes to wake another process and be woken by it), or, also without
  * publishing, push_presence_is_online and push_presence_members (of 1,000 members in CHANNEL). PACE is hot (call after call) or
  * paced (one call every 0.5 ms, so that the server sleeps at each; this process computes meanwhile, as a request does
  * before it publishes). Messages are numbered from 1, 100 bytes each. With push.mode=embedded the hub ends with this
- * process, so that what it stored is looked at here. Prints one JSON line.
+ * process, so that what it stored is looked at here. Prints one JSON line. Under php-fpm the arguments come as ?0=WAY&1=PACE&...
  */
 
 declare(strict_types=1);
@@ -19,13 +20,14 @@ const WARM_UP = 200;
 const BATCH = 1000;
 const MEMBERS = 1000;
 
-[, $way, $pace, $calls, $channel] = $argv;
+$arguments = PHP_SAPI === 'cli' ? array_slice($argv, 1) : array_map(urldecode(...), $_GET);
+[$way, $pace, $calls, $channel] = $arguments;
 $calls = (int) $calls;
 
 /** Ends the script where PHP would only warn. */
 set_error_handler(static fn (int $level, string $message) => throw new ErrorException($message, 0, $level));
 
-function posting_to(string $url): Closure
+function posting_to(string $url, bool $anew): Closure
 {
     $curl = curl_init($url);
     curl_setopt_array($curl, [
@@ -33,6 +35,8 @@ function posting_to(string $url): Closure
         CURLOPT_RETURNTRANSFER => true,
         CURLOPT_HTTPHEADER => ['Content-Type: text/plain', 'Expect:'],
         CURLOPT_TIMEOUT => 5,
+        CURLOPT_FRESH_CONNECT => $anew,
+        CURLOPT_FORBID_REUSE => $anew,
     ]);
 
     return static function (string $channel, string $text) use ($curl): void {
@@ -40,6 +44,18 @@ function posting_to(string $url): Closure
         $answer = curl_exec($curl);
         if ($answer === false || curl_getinfo($curl, CURLINFO_RESPONSE_CODE) >= 300) {
             throw new RuntimeException(curl_error($curl) ?: $answer);
+        }
+    };
+}
+
+function to_redis(string $socket): Closure
+{
+    $redis = new Redis();
+    $redis->connect($socket);
+
+    return static function (string $channel, string $text) use ($redis): void {
+        if ($redis->publish($channel, $text) === false) {
+            throw new RuntimeException($redis->getLastError());
         }
     };
 }
@@ -82,7 +98,9 @@ $publish = match ($way) {
     'push_presence_members' => asking_among_members(
         static fn (string $channel): bool => count(push_presence_members($channel)) === MEMBERS,
     ),
-    'curl' => posting_to("$argv[5]?id=$channel"),
+    'curl' => posting_to("$arguments[4]?id=$channel", anew: false),
+    'curl_new' => posting_to("$arguments[4]?id=$channel", anew: true),
+    'redis' => to_redis($arguments[4]),
 };
 $between = match ($pace) {
     'hot' => 0,

@@ -1,8 +1,7 @@
 //! Publishing from C: builds `bench/c/publish.c` and runs it against the hub, with the hub in it, and against Redis.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitCode};
 
 use crate::Result;
 use crate::awake::Awake;
@@ -11,6 +10,7 @@ use crate::message::{self, Faults};
 use crate::php::Measured;
 use crate::pool::Pool;
 use crate::procfs::Processes;
+use crate::redis::Redis;
 use crate::scenario::read_back;
 use crate::server::{Kind, Server};
 
@@ -34,41 +34,6 @@ const ROWS: [Row; 4] = [
     Row { way: "embedded", name: "`push_publish`, embedded", calls: [500_000, 4_000], goals: Some([0.5, 15.0]) },
     Row { way: "redis", name: "hiredis `PUBLISH`", calls: [100_000, 4_000], goals: None },
 ];
-
-/// A `redis-server` on a unix socket that stores nothing.
-struct Redis {
-    process: Child,
-    directory: tempfile::TempDir,
-}
-
-impl Redis {
-    fn start() -> Result<Self> {
-        let directory = tempfile::tempdir()?;
-        let mut command = Command::new("redis-server");
-        command.args(["--port", "0", "--save", "", "--appendonly", "no", "--dir"]).arg(directory.path());
-        command.arg("--unixsocket").arg(directory.path().join("redis.sock")).stdout(Stdio::null());
-        let redis = Self { process: command.spawn().map_err(|error| format!("redis-server: {error}"))?, directory };
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while std::os::unix::net::UnixStream::connect(redis.socket()).is_err() {
-            if Instant::now() > deadline {
-                return Err("redis-server does not listen".into());
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Ok(redis)
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.directory.path().join("redis.sock")
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
 
 /// Prints the table. Fails if a message was lost, doubled or reordered; a goal that is missed is only marked.
 pub(crate) fn compare(repetitions: usize) -> Result<ExitCode> {

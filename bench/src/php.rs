@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::client;
+use crate::fpm::Fpm;
 use crate::message::{self, Faults};
 use crate::pool::Pool;
 use crate::procfs::Processes;
+use crate::redis::Redis;
 use crate::scenario::read_back;
 use crate::server::Server;
 
@@ -34,7 +36,11 @@ pub(crate) enum Way {
     PresenceIsOnline,
     /// Reading all of 1,000 members.
     PresenceMembers,
+    /// Posting to nchan over a kept connection, and over a new one each time.
     Curl,
+    CurlNew,
+    /// `PUBLISH` by php-redis over a unix socket.
+    Redis,
     /// To `cat` and back, without any server: what a call that waits for another process takes at least.
     Pipe,
 }
@@ -63,6 +69,8 @@ impl Way {
             Way::PresenceIsOnline => "push_presence_is_online",
             Way::PresenceMembers => "push_presence_members",
             Way::Curl => "curl",
+            Way::CurlNew => "curl_new",
+            Way::Redis => "redis",
             Way::Pipe => "pipe",
         }
     }
@@ -85,9 +93,30 @@ impl Way {
             (Pace::Hot, Way::EmbeddedPublish | Way::ClientEmbedded) => 500_000,
             (Pace::Hot, Way::PushPublish | Way::ClientPublish | Way::PresenceIsOnline) => 100_000,
             (Pace::Hot, Way::PushPublishMany | Way::EmbeddedPublishMany | Way::PresenceMembers) => 1_000,
+            (Pace::Hot, Way::Redis) => 100_000,
             (Pace::Hot, Way::Curl | Way::Pipe) => 30_000,
+            (Pace::Hot, Way::CurlNew) => 10_000,
         }
     }
+}
+
+/// Which PHP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Sapi {
+    Cli,
+    /// php-fpm: the script is one request.
+    Fpm,
+}
+
+/// One way to call, and how often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Call {
+    pub(crate) way: Way,
+    pub(crate) sapi: Sapi,
+    pub(crate) pace: Pace,
+    /// The how manieth of these it is.
+    pub(crate) turn: usize,
 }
 
 /// What was measured, in microseconds per call.
@@ -101,8 +130,8 @@ pub(crate) struct Measured {
 /// One run of the script.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Figures {
-    pub(crate) way: Way,
-    pub(crate) pace: Pace,
+    #[serde(flatten)]
+    pub(crate) call: Call,
     pub(crate) calls: u32,
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
@@ -111,16 +140,16 @@ pub(crate) struct Figures {
     pub(crate) faults: Faults,
 }
 
-/// Publishes to `server`; `extension` is the file of the extension, `turn` counts the runs of this way and pace.
-pub(crate) fn run(server: Option<&Server>, extension: &Path, way: Way, pace: Pace, turn: usize) -> Result<Figures> {
+/// Publishes to `server`, or whatever the call is; `extension` is the file of the extension.
+pub(crate) fn run(server: Option<&Server>, extension: &Path, call: Call) -> Result<Figures> {
+    let Call { way, pace, turn, .. } = call;
     let calls = way.calls(pace);
-    let pace_name = if pace == Pace::Paced { "paced" } else { "hot" };
-    let channel = format!("{way:?}-{pace:?}-{turn}");
+    let channel = format!("{way:?}-{pace:?}-{:?}-{turn}", call.sapi);
     let client = matches!(way, Way::ClientPublishAsync | Way::ClientPublish | Way::ClientEmbedded);
     let Measured { p50_us, p99_us, calls_per_second } = if client {
         client::run(server, way, calls, &channel)?
     } else {
-        script(server, extension, way, pace_name, calls, &channel)?
+        script(server, extension, call, calls, &channel)?
     };
     let faults = match server {
         Some(server) if way.messages() > 0 => {
@@ -130,33 +159,40 @@ pub(crate) fn run(server: Option<&Server>, extension: &Path, way: Way, pace: Pac
         }
         _ => Faults::default(),
     };
-    Ok(Figures { way, pace, calls, p50_us, p99_us, calls_per_second, faults })
+    Ok(Figures { call, calls, p50_us, p99_us, calls_per_second, faults })
 }
 
-fn script(
-    server: Option<&Server>,
-    extension: &Path,
-    way: Way,
-    pace: &str,
-    calls: u32,
-    channel: &str,
-) -> Result<Measured> {
-    let mut php = Command::new("php");
+fn script(server: Option<&Server>, extension: &Path, call: Call, calls: u32, channel: &str) -> Result<Measured> {
+    let redis = (call.way == Way::Redis).then(Redis::start).transpose()?;
     // No php.ini: what else this machine loads into PHP is not part of the figure.
-    php.args(["-n", "-d", "extension=curl", "-d"]).arg(format!("extension={}", extension.display()));
-    if let Some(server) = server {
-        php.arg("-d").arg(format!("push.socket={}", server.socket().display()));
+    let mut settings = match call.way {
+        // The one is needed by the other.
+        Way::Redis => vec!["extension=igbinary".to_owned(), "extension=redis".to_owned()],
+        _ => vec!["extension=curl".to_owned(), format!("extension={}", extension.display())],
+    };
+    settings.extend(server.map(|server| format!("push.socket={}", server.socket().display())));
+    if matches!(call.way, Way::EmbeddedPublish | Way::EmbeddedPublishMany) {
+        settings.extend(["mode=embedded", "listen=127.0.0.1:0", "threads=1"].map(|setting| format!("push.{setting}")));
     }
-    if matches!(way, Way::EmbeddedPublish | Way::EmbeddedPublishMany) {
-        php.args(["-d", "push.mode=embedded", "-d", "push.listen=127.0.0.1:0", "-d", "push.threads=1"]);
-    }
-    php.args([SCRIPT, way.name(), pace, &calls.to_string(), channel]);
-    php.args(server.map(|server| format!("http://{}/pub", server.target.publish)));
-    let output = php.output().map_err(|error| format!("php: {error}"))?;
-    if !output.status.success() {
-        let said = [output.stdout, output.stderr].concat();
-        return Err(format!("{}: {}", way.name(), String::from_utf8_lossy(&said)).into());
-    }
-    let measured = serde_json::from_slice(&output.stdout);
-    Ok(measured.map_err(|error| format!("{error}: {}", String::from_utf8_lossy(&output.stdout)))?)
+    let pace = if call.pace == Pace::Paced { "paced" } else { "hot" };
+    let mut arguments = [call.way.name(), pace, &calls.to_string(), channel].map(str::to_owned).to_vec();
+    arguments.extend(server.map(|server| format!("http://{}/pub", server.target.publish)));
+    arguments.extend(redis.as_ref().map(|redis| redis.socket().display().to_string()));
+    let output = match call.sapi {
+        Sapi::Fpm => {
+            settings.extend(server.map(|server| format!("push.hub={}", server.program().display())));
+            Fpm::start(&settings)?.run(Path::new(SCRIPT), &arguments)?
+        }
+        Sapi::Cli => {
+            let mut php = Command::new("php");
+            php.arg("-n").args(settings.iter().flat_map(|setting| ["-d", setting]));
+            let output = php.arg(SCRIPT).args(&arguments).output().map_err(|error| format!("php: {error}"))?;
+            if !output.status.success() {
+                let said = [output.stdout, output.stderr].concat();
+                return Err(format!("{}: {}", call.way.name(), String::from_utf8_lossy(&said)).into());
+            }
+            String::from_utf8(output.stdout)?
+        }
+    };
+    Ok(serde_json::from_str(&output).map_err(|error| format!("{error}: {output}"))?)
 }

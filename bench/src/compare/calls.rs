@@ -1,20 +1,62 @@
 //! Publishing from PHP, beside others who publish: what is called, and its tables.
 
-use super::table::{mark, median, number};
-use crate::php::{self, Pace, Way};
+use super::goals::Goal;
+use super::table::{goal, mark, median, number};
+use crate::php::{self, Call, Pace, Sapi, Way};
 use crate::server::Kind;
 
-/// A way to publish from PHP: its name in the table, its server, and at most how many µs (p50) a call may take when hot and
-/// when paced.
-type PhpRow = (Way, &'static str, Option<Kind>, Option<[f64; 2]>);
+/// A way to publish from PHP.
+struct Publisher {
+    way: Way,
+    sapi: Sapi,
+    name: &'static str,
+    server: Option<Kind>,
+    /// At most how many µs (p50) a call may take when hot and when paced.
+    goals: Option<[f64; 2]>,
+    /// How often slower curl has to be, over a kept connection and over new ones.
+    times: bool,
+}
 
-const WAYS: [PhpRow; 5] = [
-    (Way::PushPublishAsync, "`push_publish_async`", Some(Kind::Hub), Some([1.0, 15.0])),
-    (Way::PushPublish, "`push_publish`", Some(Kind::Hub), Some([10.0, 22.0])),
-    (Way::EmbeddedPublish, "`push_publish`, embedded", None, Some([1.0, 15.0])),
-    (Way::Curl, "curl to nchan", Some(Kind::Nchan), None),
-    (Way::Pipe, "a pipe to `cat` and back", None, None),
+const fn publisher(way: Way, sapi: Sapi, name: &'static str, server: Option<Kind>) -> Publisher {
+    Publisher { way, sapi, name, server, goals: None, times: false }
+}
+
+const PUBLISHERS: [Publisher; 12] = [
+    Publisher {
+        goals: Some([1.0, 15.0]),
+        times: true,
+        ..publisher(Way::PushPublishAsync, Sapi::Cli, "`push_publish_async`", Some(Kind::Hub))
+    },
+    Publisher {
+        goals: Some([10.0, 22.0]),
+        times: true,
+        ..publisher(Way::PushPublish, Sapi::Cli, "`push_publish`", Some(Kind::Hub))
+    },
+    Publisher {
+        goals: Some([1.0, 15.0]),
+        times: true,
+        ..publisher(Way::EmbeddedPublish, Sapi::Cli, "`push_publish`, embedded", None)
+    },
+    publisher(Way::Redis, Sapi::Cli, "`PUBLISH` by php-redis to redis-server", None),
+    publisher(Way::Curl, Sapi::Cli, "curl to nchan, kept connection", Some(Kind::Nchan)),
+    publisher(Way::CurlNew, Sapi::Cli, "curl to nchan, new connections", Some(Kind::Nchan)),
+    publisher(Way::Pipe, Sapi::Cli, "a pipe to `cat` and back", None),
+    Publisher {
+        goals: Some([1.0, 15.0]),
+        times: true,
+        ..publisher(Way::PushPublishAsync, Sapi::Fpm, "php-fpm: `push_publish_async`", Some(Kind::Hub))
+    },
+    Publisher {
+        goals: Some([10.0, 22.0]),
+        times: true,
+        ..publisher(Way::PushPublish, Sapi::Fpm, "php-fpm: `push_publish`", Some(Kind::Hub))
+    },
+    publisher(Way::Redis, Sapi::Fpm, "php-fpm: `PUBLISH` by php-redis to redis-server", None),
+    publisher(Way::Curl, Sapi::Fpm, "php-fpm: curl to nchan, kept connection", Some(Kind::Nchan)),
+    publisher(Way::CurlNew, Sapi::Fpm, "php-fpm: curl to nchan, new connections", Some(Kind::Nchan)),
 ];
+const KEPT_AT_LEAST: Goal = Goal::AtLeast(4.0);
+const NEW_AT_LEAST: Goal = Goal::AtLeast(15.0);
 
 /// What a call of PHP takes above the same call without PHP (p50): arguments, result object, and reading the clock.
 const OWN: [(&str, Option<Kind>, Way, Way); 3] = [
@@ -39,19 +81,20 @@ const PRESENCE: [(&str, Way, f64); 2] = [
     ("`push_presence_members` of 1,000", Way::PresenceMembers, 1_500.0),
 ];
 
-/// A way to call, how often, and the how manieth of these it is.
-pub(super) type Call = (Way, Pace, usize);
-
 /// What runs on one server, in this order; no server where the way needs none.
 pub(super) fn runs() -> Vec<(Option<Kind>, Vec<Call>)> {
-    let both = |way| vec![(way, Pace::Hot, 0), (way, Pace::Paced, 0)];
+    let cli = |way, pace, turn| Call { way, sapi: Sapi::Cli, pace, turn };
     let in_turn = |php, client| {
-        (0..TURNS).flat_map(move |turn| [(php, Pace::InTurn, turn), (client, Pace::InTurn, turn)]).collect()
+        (0..TURNS).flat_map(move |turn| [cli(php, Pace::InTurn, turn), cli(client, Pace::InTurn, turn)]).collect()
     };
-    let mut runs: Vec<(_, Vec<_>)> = WAYS.iter().map(|(way, _, kind, _)| (*kind, both(*way))).collect();
+    let paces = [Pace::Hot, Pace::Paced];
+    let mut runs: Vec<(_, Vec<_>)> = PUBLISHERS
+        .iter()
+        .map(|of| (of.server, paces.map(|pace| Call { way: of.way, sapi: of.sapi, pace, turn: 0 }).to_vec()))
+        .collect();
     runs.extend(OWN.map(|(_, kind, php, client)| (kind, in_turn(php, client))));
-    runs.extend(BATCHES.map(|(_, kind, way)| (kind, vec![(way, Pace::Hot, 0)])));
-    runs.extend(PRESENCE.map(|(_, way, _)| (Some(Kind::Hub), vec![(way, Pace::Hot, 0)])));
+    runs.extend(BATCHES.map(|(_, kind, way)| (kind, vec![cli(way, Pace::Hot, 0)])));
+    runs.extend(PRESENCE.map(|(_, way, _)| (Some(Kind::Hub), vec![cli(way, Pace::Hot, 0)])));
     runs
 }
 
@@ -61,25 +104,37 @@ pub(super) fn tables(calls: &[php::Figures]) -> String {
 
 fn php_table(calls: &[php::Figures]) -> String {
     let mut table = String::from(
-        "| PHP, 100 bytes, p50 (p99) in µs | call after call | goal | | one call every 0.5 ms | goal | |
-|---|---:|---|---|---:|---|---|",
+        "| PHP, 100 bytes, p50 (p99) in µs | call after call | goal | one call every 0.5 ms | goal | curl, kept: times \
+         (paced) | goal | curl, new | goal |\n|---|---:|---|---:|---|---:|---|---:|---|",
     );
-    for (way, name, _, goals) in &WAYS {
+    for Publisher { way, sapi, name, goals, times, .. } in &PUBLISHERS {
+        let of = |way, pace, figure: fn(&php::Figures) -> f64| {
+            let of = calls.iter().filter(|made| (made.call.way, made.call.sapi, made.call.pace) == (way, *sapi, pace));
+            median(of.map(figure).collect())
+        };
         table += &format!("\n| {name} |");
         for (at, pace) in [Pace::Hot, Pace::Paced].into_iter().enumerate() {
-            let median_of = |figure: fn(&php::Figures) -> f64| median(of(calls, *way, pace).map(figure).collect());
-            let p50 = median_of(|call| call.p50_us);
-            let (goal, met) =
-                goals.map_or((String::new(), ""), |goals| (format!("≤ {}", goals[at]), mark(p50 <= goals[at])));
-            table += &format!(" {p50:.2} ({:.1}) | {goal} | {met} |", median_of(|call| call.p99_us));
+            let p50 = of(*way, pace, |call| call.p50_us);
+            let wanted = goals.map_or(Goal::None, |goals| Goal::AtMost(goals[at]));
+            table += &format!(" {p50:.2} ({:.1}) | {} |", of(*way, pace, |call| call.p99_us), goal(wanted, p50, 0));
+        }
+        for (curl, wanted) in [(Way::Curl, KEPT_AT_LEAST), (Way::CurlNew, NEW_AT_LEAST)] {
+            if !times {
+                table += " | |";
+                continue;
+            }
+            // Each beside curl that is paced the same way.
+            let [hot, paced] = [Pace::Hot, Pace::Paced]
+                .map(|pace| of(curl, pace, |call| call.p50_us) / of(*way, pace, |call| call.p50_us));
+            table += &format!(" {hot:.1} ({paced:.1}) | {} |", goal(wanted, hot.min(paced), 0));
         }
     }
     table
 }
 
-/// The figures of one way, in the order in which they were taken.
+/// The figures of one way from php-cli, in the order in which they were taken.
 fn of(calls: &[php::Figures], way: Way, pace: Pace) -> impl Iterator<Item = &php::Figures> {
-    calls.iter().filter(move |call| call.way == way && call.pace == pace)
+    calls.iter().filter(move |made| (made.call.way, made.call.sapi, made.call.pace) == (way, Sapi::Cli, pace))
 }
 
 fn own_table(calls: &[php::Figures]) -> String {

@@ -210,14 +210,14 @@ fn php_calls(record: &mut Record, repetition: usize, extension: &Path) -> Result
     let _awake = Awake::start()?;
     for (kind, runs) in calls::runs() {
         let server = kind.map(|kind| Server::start(kind, &record.hub)).transpose()?;
-        for (way, pace, turn) in runs {
-            eprintln!("{} of {}: {way:?}, {pace:?}", repetition + 1, record.repetitions);
-            match php::run(server.as_ref(), extension, way, pace, turn) {
+        for call in runs {
+            eprintln!("{} of {}: {call:?}", repetition + 1, record.repetitions);
+            match php::run(server.as_ref(), extension, call) {
                 Ok(figures) => {
                     record.note(repetition, kind.map_or("none", Kind::name), &figures, figures.faults)?;
                     made.push(figures);
                 }
-                Err(error) => record.fail(format!("{way:?}, {pace:?}, repetition {}: {error}", repetition + 1)),
+                Err(error) => record.fail(format!("{call:?}, repetition {}: {error}", repetition + 1)),
             }
         }
     }

@@ -16,7 +16,7 @@ const STDOUT: u8 = 6;
 ///
 /// # Errors
 /// php-fpm cannot be reached, or the worker died.
-pub(super) fn request(socket: &Path, script: &Path, arguments: &[(&str, &str)]) -> Result<String> {
+pub(crate) fn request(socket: &Path, script: &Path, arguments: &[(&str, &str)]) -> Result<String> {
     let query = arguments.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join("&");
     let script = script.to_str().ok_or("the script's path is not UTF-8")?;
     let mut parameters = Vec::new();

@@ -4,7 +4,7 @@
 //! Publishers are requests to php-fpm, in two pools; half of them publish with acknowledgement, half without. Each has a
 //! number, notes what returned, and publishes to one channel. Subscribers of all transports share the channels.
 
-mod fastcgi;
+pub(crate) mod fastcgi;
 mod site;
 mod subscriber;
 mod tally;

@@ -154,6 +154,11 @@ impl Server {
         Ok(())
     }
 
+    /// The binary of the hub.
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// The socket that PHP attaches to.
     pub(crate) fn socket(&self) -> PathBuf {
         socket(&self.directory)
