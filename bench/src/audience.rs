@@ -8,6 +8,7 @@ use crate::message::{self, Faults, Seen};
 use crate::pool::{Pool, unexpected};
 use crate::procfs::Processes;
 use crate::request::{Poll, Transport, publication};
+use crate::response::Response;
 use crate::server::Target;
 
 /// Without a single answer for this long, what is missing is lost.
@@ -27,18 +28,55 @@ pub(crate) enum Repoll {
 pub(crate) struct Audience {
     pool: Pool,
     channel: String,
+    publisher: usize,
+    hearing: Hearing,
+    /// From the publication to each delivery, in µs.
+    latencies: Vec<u32>,
+}
+
+/// What the subscribers have heard, and what they ask.
+struct Hearing {
     message_size: usize,
     transport: Transport,
     repoll: Repoll,
-    publisher: usize,
     /// Connection number of the first subscriber; `seen` is in the same order.
     first: usize,
     seen: Vec<Seen>,
     faults: Faults,
     sent: u32,
     poll: Poll,
-    /// From the publication to each delivery, in µs.
-    latencies: Vec<u32>,
+}
+
+impl Hearing {
+    /// An answer to a subscriber; each message that it did not have is handed to `new`.
+    fn answer(
+        &mut self,
+        number: usize,
+        response: &Response<'_>,
+        request: &mut Vec<u8>,
+        mut new: impl FnMut(u32),
+    ) -> Result<()> {
+        let Some(seen) = number.checked_sub(self.first).and_then(|at| self.seen.get_mut(at)) else {
+            return unexpected(number, response, request);
+        };
+        match response.status {
+            200 => message::counters(response.body, self.message_size, |counter| {
+                if seen.note(counter, self.sent, &mut self.faults)? {
+                    new(counter);
+                }
+                Ok(())
+            })?,
+            304 => {}
+            _ => return unexpected(number, response, request),
+        }
+        if self.transport == Transport::LongPoll {
+            let again = self.poll.from(response.last_modified, response.etag);
+            if self.repoll == Repoll::AtOnce || response.status == 304 {
+                request.extend_from_slice(again);
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Audience {
@@ -52,33 +90,30 @@ impl Audience {
     ) -> Result<Audience> {
         let mut pool = Pool::hearing(message_size)?;
         let publisher = pool.connect(target.publish)?;
-        Ok(Audience {
-            pool,
-            channel: channel.to_owned(),
+        let hearing = Hearing {
             message_size,
             transport,
             repoll,
-            publisher,
             first: publisher + 1,
             seen: Vec::new(),
             faults: Faults::default(),
             sent: 0,
             poll: Poll::new(channel),
-            latencies: Vec::new(),
-        })
+        };
+        Ok(Audience { pool, channel: channel.to_owned(), publisher, hearing, latencies: Vec::new() })
     }
 
     /// Connects `subscribers`; each subscribes at once, to its channel and `others` (`/b/c`).
     pub(crate) fn gather(&mut self, target: &Target, subscribers: usize, others: &str) -> Result<()> {
         let channels = self.channel.clone() + others;
-        self.poll = Poll::new(&channels);
+        self.hearing.poll = Poll::new(&channels);
         for already in 0..subscribers {
             let number = self.pool.connect(target.subscribe)?;
-            match self.transport {
-                Transport::LongPoll => self.pool.send(number, self.poll.from(b"", b""))?,
+            match self.hearing.transport {
+                Transport::LongPoll => self.pool.send(number, self.hearing.poll.from(b"", b""))?,
                 transport => self.pool.open(number, &transport.request(&channels))?,
             }
-            self.seen.push(Seen::default());
+            self.hearing.seen.push(Seen::default());
             if already % CONNECTIONS_PER_TURN == CONNECTIONS_PER_TURN - 1 {
                 self.pool.turn(Duration::from_millis(1), unexpected)?;
             }
@@ -93,15 +128,16 @@ impl Audience {
         Ok(())
     }
 
-    /// Waits until the server has read every request and does nothing more.
+    /// Waits until the server has read every request and does nothing more. What it still sends is heard.
     pub(crate) fn settle(&mut self, server: &Processes) -> Result<()> {
-        self.pool.settle(server)
+        let Audience { pool, hearing, .. } = self;
+        pool.settle_hearing(server, |number, response, request| hearing.answer(number, response, request, |_| ()))
     }
 
     /// All that were answered ask again.
     pub(crate) fn poll_again(&mut self) -> Result<()> {
-        for at in 0..self.seen.len() {
-            self.pool.send(self.first + at, self.poll.again())?;
+        for at in 0..self.hearing.seen.len() {
+            self.pool.send(self.hearing.first + at, self.hearing.poll.again())?;
             if at % CONNECTIONS_PER_TURN == CONNECTIONS_PER_TURN - 1 {
                 self.pool.turn(Duration::ZERO, unexpected)?;
             }
@@ -113,17 +149,14 @@ impl Audience {
     /// that poll at once have asked again. Gives the time until the last delivery; `None` if some never got one.
     pub(crate) fn round(&mut self, messages: u32) -> Result<Option<Duration>> {
         let started = Instant::now();
-        let last = self.sent + messages;
-        let Audience {
-            pool, channel, message_size, transport, repoll, publisher, first, seen, faults, sent, poll, ..
-        } = self;
-        let latencies = &mut self.latencies;
+        let Audience { pool, channel, publisher, hearing, latencies } = self;
+        let (first, last) = (hearing.sent + 1, hearing.sent + messages);
         let mut request = Vec::new();
-        *sent += 1;
-        publication(channel, *sent, *message_size, &mut request);
+        hearing.sent = first;
+        publication(channel, first, hearing.message_size, &mut request);
         pool.send(*publisher, &request)?;
         // The acknowledgement of each is one of them.
-        let mut missing = (seen.len() + 1) * messages as usize;
+        let mut missing = (hearing.seen.len() + 1) * messages as usize;
         let (mut delivered, mut progress) = (started, started);
         while missing > 0 {
             let answers = pool.turn(STALLED, |number, response, request| {
@@ -132,33 +165,22 @@ impl Audience {
                         return Err(format!("the publication was answered {}", response.status).into());
                     }
                     missing -= 1;
-                    if *sent < last {
-                        *sent += 1;
-                        publication(channel, *sent, *message_size, request);
+                    if hearing.sent < last {
+                        hearing.sent += 1;
+                        publication(channel, hearing.sent, hearing.message_size, request);
                     }
                     return Ok(());
                 }
-                match response.status {
-                    200 => message::counters(response.body, *message_size, |counter| {
-                        if seen[number - *first].note(counter, *sent, faults)? && counter > last - messages {
-                            missing -= 1;
-                            delivered = Instant::now();
-                            if messages == 1 {
-                                latencies.push((delivered - started).as_micros() as u32);
-                            }
+                hearing.answer(number, response, request, |counter| {
+                    // Not what was missed in a round before.
+                    if counter >= first {
+                        missing -= 1;
+                        delivered = Instant::now();
+                        if messages == 1 {
+                            latencies.push((delivered - started).as_micros() as u32);
                         }
-                        Ok(())
-                    })?,
-                    304 => {}
-                    _ => return unexpected(number, response, request),
-                }
-                if *transport == Transport::LongPoll {
-                    let again = poll.from(response.last_modified, response.etag);
-                    if *repoll == Repoll::AtOnce || response.status == 304 {
-                        request.extend_from_slice(again);
                     }
-                }
-                Ok(())
+                })
             })?;
             if answers > 0 {
                 progress = Instant::now();
@@ -181,7 +203,7 @@ impl Audience {
 
     /// What went wrong so far.
     pub(crate) fn faults(&self) -> Faults {
-        let lost = self.seen.iter().map(|seen| seen.missing(self.sent)).sum();
-        Faults { lost, ..self.faults }
+        let Hearing { seen, sent, faults, .. } = &self.hearing;
+        Faults { lost: seen.iter().map(|seen| seen.missing(*sent)).sum(), ..*faults }
     }
 }

@@ -39,13 +39,16 @@ use rustix::thread::set_current_timer_slack;
 /// Nothing here is caught on the way: a figure from a run that failed is no figure.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-const USAGE: &str = "usage: push-bench compare|c|store [--repetitions N (3)]
-       push-bench presence|reliability
+const USAGE: &str = "usage: push-bench compare [--repetitions N (3)] [--only PART]
+       push-bench c|store [--repetitions N (3)]
+       push-bench churns|presence|reliability
        push-bench SCENARIO --subscribe ADDRESS --publish ADDRESS --pid PID[,PID] [--SIZE N]...
        push-bench floor --listen ADDRESS [--stored N (20)] [--spoil lost|doubled|reordered]
 
-compare   starts nchan and push-hub in turn, one at a time, and prints the tables of medians; the binaries push-hub and
-          libphp_push.so are taken from the directory of push-bench itself (cargo build --release --workspace)
+compare   starts floor, nchan and push-hub in turn, one at a time, prints the tables of medians and writes bench/RESULTS.md
+          and the chart; a PART (a SCENARIO, nginx, growth or php) is only printed. The binaries push-hub and libphp_push.so
+          are taken from the directory of push-bench itself (cargo build --release --workspace)
+churns    subscribers who come and go for five minutes, at nchan and push-hub, twice; its part of bench/RESULTS.md
 c         publishing from C beside hiredis and redis-server; libpush.a is taken from the same directory
 presence  joins, leaves, questions and memory of 100,000 members, with the hub in this process
 reliability  troubles a site under load, and counts what is lost, doubled, reordered and refused
@@ -81,9 +84,10 @@ fn run(mut arguments: impl Iterator<Item = String>) -> Result<ExitCode> {
                 _ => store::compare(repetitions)?,
             }
         }
-        "churn-compare" | "presence" | "reliability" => {
+        "churns" | "presence" | "reliability" => {
             options.end()?;
             match command.as_str() {
+                "churns" => compare::compare_churn()?,
                 "presence" => presence::run()?,
                 _ => reliability::run()?,
             }

@@ -170,6 +170,15 @@ impl Pool {
 
     /// Waits until the server does nothing more, that is, has read every request. No answer is expected meanwhile.
     pub(crate) fn settle(&mut self, server: &Processes) -> Result<()> {
+        self.settle_hearing(server, unexpected)
+    }
+
+    /// The same, with what still comes handed to `answer`.
+    pub(crate) fn settle_hearing(
+        &mut self,
+        server: &Processes,
+        mut answer: impl FnMut(usize, &Response<'_>, &mut Vec<u8>) -> Result<()>,
+    ) -> Result<()> {
         let deadline = Instant::now() + QUIET_TIMEOUT;
         let (mut quiet, mut used) = (0, server.cpu()?);
         while quiet < 3 {
@@ -178,7 +187,7 @@ impl Pool {
                 return Err("the server does not become quiet".into());
             }
             while Instant::now() < end {
-                self.turn(end.saturating_duration_since(Instant::now()), unexpected)?;
+                self.turn(end.saturating_duration_since(Instant::now()), &mut answer)?;
             }
             let now = server.cpu()?;
             quiet = if now - used < QUIET_INTERVAL / 100 { quiet + 1 } else { 0 };

@@ -13,9 +13,6 @@ pub(super) fn describe(hub: &Path, reached: usize, goals: usize) -> Result<Strin
     let memory = fs::read_to_string("/proc/meminfo")?;
     let memory = field(&memory, "MemTotal").and_then(|value| value.trim_end_matches(" kB").parse::<u64>().ok());
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    // RFC 9110's date begins with the day of the week: "Mon, 23 Nov 2026 03:05:00 GMT".
-    let now = httpdate::fmt_http_date(SystemTime::now());
-    let date = now.get(5..22).unwrap_or(&now);
     let versions = [
         said(hub, &["--version"])?,
         said("nginx", &["-v"])?,
@@ -24,17 +21,25 @@ pub(super) fn describe(hub: &Path, reached: usize, goals: usize) -> Result<Strin
         said("rustc", &["--version"])?,
     ];
     Ok(format!(
-        "# Results\n\nWritten by `make bench` ([how](README.md)) on {date} UTC.\n\n\
+        "# Results\n\nWritten by `make bench` ([how](README.md)) on {}.\n\n\
          - Machine: {} processors of \"{processor}\", {} GB, Linux {}; loopback only.\n\
          - {}.\n\
          - Each server has one thread for its clients, and the generator one. CPU and memory are those of all the server's \
          processes.\n\
          - Goals reached: {reached} of {goals}.\n",
+        date(),
         std::thread::available_parallelism()?,
         memory.unwrap_or_default() / 1_000_000,
         kernel.trim(),
         versions.join(", "),
     ))
+}
+
+/// Of today, in UTC.
+pub(super) fn date() -> String {
+    // RFC 9110's begins with the day of the week: "Mon, 23 Nov 2026 03:05:00 GMT".
+    let now = httpdate::fmt_http_date(SystemTime::now());
+    format!("{} UTC", now.get(5..22).unwrap_or(&now))
 }
 
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {

@@ -3,6 +3,7 @@
 
 mod calls;
 mod chart;
+mod churn;
 mod goals;
 mod machine;
 mod table;
@@ -23,6 +24,7 @@ use crate::scenario::{Figures, Scenario};
 use crate::server::{Kind, Server, Setup};
 use crate::{Result, growth, proxied};
 
+pub(crate) use churn::compare as compare_churn;
 pub(crate) use goals::Goal;
 pub(crate) use table::{goal, mark, median, number};
 
@@ -196,7 +198,10 @@ pub(crate) fn compare(repetitions: usize, only: Option<&str>) -> Result<ExitCode
     if only.is_none() {
         let (reached, goals) = table::reached(&runs);
         let head = machine::describe(&record.hub, reached, goals)?;
-        fs::write(RESULTS, format!("{head}{text}")).map_err(|error| format!("{RESULTS}: {error}"))?;
+        let before = fs::read_to_string(RESULTS).unwrap_or_default();
+        let churn = before.split_once(churn::HEADING).map(|(_, rest)| format!("{}{rest}", churn::HEADING));
+        fs::write(RESULTS, format!("{head}{text}{}", churn.unwrap_or_default()))
+            .map_err(|error| format!("{RESULTS}: {error}"))?;
         fs::write(CHART, chart::draw(&runs)).map_err(|error| format!("{CHART}: {error}"))?;
         eprintln!("{RESULTS} and {CHART} are written");
     }

@@ -32,8 +32,9 @@ fn rounds(scenario: &Scenario, target: &Target, repoll: Repoll) -> Result<Figure
     let others = (1..size.set).map(|number| format!("/other{number}")).collect::<String>();
     audience.gather(target, size.subscribers, &others)?;
     audience.settle(&server)?;
+    let mut complete = true;
     for _ in 0..WARM_UP {
-        audience.round(1)?;
+        complete &= audience.round(1)?.is_some();
         if repoll == Repoll::Together {
             audience.poll_again()?;
         }
@@ -44,7 +45,7 @@ fn rounds(scenario: &Scenario, target: &Target, repoll: Repoll) -> Result<Figure
     let (mut done, mut seconds, mut busy, mut times) = (0, 0.0, 0.0, Vec::new());
     // Where rounds follow each other at once, asking again is part of the time, and between the others is a pause.
     let one_after_another = repoll == Repoll::AtOnce && size.messages == 1;
-    while done < size.rounds {
+    while complete && done < size.rounds {
         let own = if one_after_another { Duration::ZERO } else { own_cpu()? };
         let Some(time) = audience.round(size.messages)? else { break };
         if !one_after_another {

@@ -68,7 +68,7 @@ pub(super) fn run(scenario: &Scenario, target: &Target) -> Result<Figures> {
     pool.settle(&server)?;
     run.publish(&mut pool, 0, |published, _| published < WARM_UP)?;
     run.drain(&mut pool)?;
-    pool.settle(&server)?;
+    run.settle(&mut pool, &server)?;
     run.latencies.clear();
 
     let (published, delivered) = (run.due.len(), run.delivered);
@@ -78,7 +78,7 @@ pub(super) fn run(scenario: &Scenario, target: &Target) -> Result<Figures> {
     let delivered_in_time = run.delivered - delivered;
     let (seconds, generator_busy) = meter.lap()?;
     run.drain(&mut pool)?;
-    pool.settle(&server)?;
+    run.settle(&mut pool, &server)?;
     let deliveries = (run.delivered - delivered) as f64;
     run.faults.lost = run.seen.iter().zip(&run.sent).map(|(seen, sent)| seen.missing(*sent)).sum();
     Ok(scenario.figures(
@@ -170,6 +170,11 @@ impl Run<'_> {
         }
         poll(&self.names[channel], response.last_modified, response.etag, request);
         Ok(())
+    }
+
+    /// What comes although nothing more is expected is heard.
+    fn settle(&mut self, pool: &mut Pool, server: &Processes) -> Result<()> {
+        pool.settle_hearing(server, |number, response, request| self.answered(number, response, request))
     }
 
     /// Waits until everything is acknowledged and delivered, or nothing comes any more.
