@@ -181,6 +181,12 @@ pub enum Call<'a> {
         /// Its options.
         options: ChannelOptions,
     },
+    /// Check these and make room for their channels, before they come in several `PublishMany`: none is published when one is
+    /// refused; [`Answer::Pong`].
+    Admit {
+        /// Of each message the name of its channel, and the bytes of its payload.
+        messages: Vec<(&'a str, u64)>,
+    },
 }
 
 impl Call<'_> {
@@ -188,7 +194,7 @@ impl Call<'_> {
     #[must_use]
     pub fn protocol(&self) -> u16 {
         match self {
-            Self::CreateChannelWithoutPresence { .. } => 3,
+            Self::CreateChannelWithoutPresence { .. } | Self::Admit { .. } => 3,
             Self::Presence(_) | Self::Token { .. } | Self::Disconnect { .. } => 2,
             _ => 1,
         }

@@ -154,6 +154,18 @@ pub struct Published {
     pub subscribers: u32,
 }
 
+impl Published {
+    /// As the progress of a client keeps it.
+    pub(crate) fn words(self) -> [u64; 3] {
+        [self.id, self.position.pack(), u64::from(self.subscribers)]
+    }
+
+    /// Reads [`Published::words`].
+    pub(crate) fn from_words([id, position, subscribers]: [u64; 3]) -> Self {
+        Self { id, position: Position::unpack(position), subscribers: subscribers as u32 }
+    }
+}
+
 /// A message with its place, copied out of the log for those who write it to subscribers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {

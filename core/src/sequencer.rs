@@ -51,6 +51,8 @@ use tokio::sync::Notify;
 
 /// Messages of a batch that are published in one entry, if they have no more bytes than [`BATCH`].
 const MANY: usize = 500;
+/// Characters of a random name.
+const RANDOM: usize = 22;
 /// Messages that a thread may be behind before those publish no more who can wait. Each is an address of some 60 bytes.
 const MOST_OWED: usize = 16 << 10;
 /// Bytes of messages that are copied in or out in one entry.
@@ -317,7 +319,7 @@ impl Sequencer {
         message: &NewMessage<'_>,
     ) -> Result<Published, Error> {
         if let Some(words) = origin.and_then(|origin| origin.progress.result(0)) {
-            return Ok(published(words));
+            return Ok(Published::from_words(words));
         }
         self.change(|state, now| {
             let (published, woken) = state.publish(origin, now, channel, message)?;
@@ -343,7 +345,7 @@ impl Sequencer {
         let mut all = Vec::with_capacity(messages.len());
         let done = origin.map_or(0, |origin| origin.progress.parts()).min(messages.len() as u64);
         let results = (0..done).filter_map(|part| origin?.progress.result(part));
-        all.extend(results.map(published));
+        all.extend(results.map(Published::from_words));
         let (done, messages) = messages.split_at(done as usize);
         let unknown = done.len() - all.len();
         self.change(|state, now| state.admit(now, messages))?;
@@ -372,12 +374,48 @@ impl Sequencer {
         Ok(all)
     }
 
+    /// Sees whether messages of these sizes can be published, and makes room for their channels.
+    ///
+    /// # Errors
+    /// As [`publish_many`](Self::publish_many).
+    pub(crate) fn admit(&self, messages: &[(ChannelName, u64)]) -> Result<(), Error> {
+        self.change(|state, now| {
+            messages.iter().try_for_each(|(_, len)| state.check_len(*len))?;
+            state.admit_channels(now, messages.iter().map(|(name, _)| name))
+        })
+    }
+
     /// Drops the channel's stored messages and says how many there were. Its subscribers stay.
     ///
     /// # Errors
     /// [`Error::AccessDenied`] for the events channel.
     pub fn clear_channel(&self, channel: &ChannelName) -> Result<u64, Error> {
-        self.change(|state, now| state.clear(now, channel))
+        self.clear_channel_for(None, channel)
+    }
+
+    /// As [`publish_for`](Self::publish_for).
+    pub(crate) fn clear_channel_for(&self, origin: Option<Origin<'_>>, channel: &ChannelName) -> Result<u64, Error> {
+        let [count, ..] = self.once(origin, |state, now| Ok([state.clear(now, channel)?, 0, 0]))?;
+        Ok(count)
+    }
+
+    /// Does what a call asks for, unless the hub before this one did: then its result is that of then. Nobody can have seen the one
+    /// without the other.
+    fn once(
+        &self,
+        origin: Option<Origin<'_>>,
+        work: impl FnOnce(&mut State, u32) -> Result<[u64; progress::RESULT], Error>,
+    ) -> Result<[u64; progress::RESULT], Error> {
+        if let Some(words) = origin.and_then(|origin| origin.progress.result(0)) {
+            return Ok(words);
+        }
+        self.change_at(|state, now| {
+            let words = work(state, now.second)?;
+            if let Some(Origin { progress, .. }) = origin {
+                progress.carried_out(words);
+            }
+            Ok(words)
+        })
     }
 
     /// Counters of the namespace's channels whose names begin with `prefix` and come after `after`, in the order of their
@@ -407,12 +445,28 @@ impl Sequencer {
     /// [`Error::LimitExceeded`], [`Error::InvalidName`], [`Error::InvalidArgument`], [`Error::AccessDenied`] for the events
     /// channel.
     pub fn create_channel(&self, name: Option<ChannelName>, options: ChannelOptions) -> Result<ChannelName, Error> {
-        let name = match name {
-            Some(name) => name,
-            None => random_name(&Namespace::default())?,
-        };
-        self.change_at(|state, now| state.create(now.second, name.clone(), options))?;
-        Ok(name)
+        self.create_channel_for(None, &Namespace::default(), name, options)
+    }
+
+    /// The same in a namespace; for a client's call as [`publish_for`](Self::publish_for).
+    pub(crate) fn create_channel_for(
+        &self,
+        origin: Option<Origin<'_>>,
+        namespace: &Namespace,
+        name: Option<ChannelName>,
+        options: ChannelOptions,
+    ) -> Result<ChannelName, Error> {
+        if let Some(name) = name {
+            self.once(origin, |state, now| state.create(now, name.clone(), options).map(|()| [0; 3]))?;
+            return Ok(name);
+        }
+        let named = |text: [u8; RANDOM]| ChannelName::within(namespace, &text, RANDOM);
+        let text = random_text()?;
+        let words = self.once(origin, |state, now| {
+            state.create(now, named(text)?, options)?;
+            Ok(words_of(text))
+        })?;
+        Ok(named(text_of(words))?)
     }
 
     /// Deletes the channel with its messages and tells its subscribers `text`, or `channel_deleted_message_text`. False
@@ -421,12 +475,23 @@ impl Sequencer {
     /// # Errors
     /// [`Error::TooLarge`], [`Error::AccessDenied`] for the events channel.
     pub fn delete_channel(&self, channel: &ChannelName, text: Option<&[u8]>) -> Result<bool, Error> {
-        self.change(|state, now| {
+        self.delete_channel_for(None, channel, text)
+    }
+
+    /// As [`publish_for`](Self::publish_for).
+    pub(crate) fn delete_channel_for(
+        &self,
+        origin: Option<Origin<'_>>,
+        channel: &ChannelName,
+        text: Option<&[u8]>,
+    ) -> Result<bool, Error> {
+        let [existed, ..] = self.once(origin, |state, now| {
             state.check_size(text.unwrap_or_default())?;
             let deleted = state.delete(now, channel, text)?;
             state.woken |= deleted.unwrap_or_default();
-            Ok(deleted.is_some())
-        })
+            Ok([u64::from(deleted.is_some()), 0, 0])
+        })?;
+        Ok(existed != 0)
     }
 
     /// The channel's counters.
@@ -694,22 +759,24 @@ impl Moment {
     }
 }
 
-/// What came of a part of a call, as its client's progress keeps it.
-fn words(published: Published) -> [u64; progress::RESULT] {
-    [published.id, published.position.pack(), u64::from(published.subscribers)]
-}
-
-fn published([id, position, subscribers]: [u64; progress::RESULT]) -> Published {
-    Published { id, position: Position::unpack(position), subscribers: subscribers as u32 }
-}
-
 /// 128 random bits in the URL-safe base64 alphabet.
-pub(crate) fn random_name(namespace: &Namespace) -> Result<ChannelName, Error> {
+fn random_text() -> Result<[u8; RANDOM], Error> {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut bytes = [0; 22];
+    let mut bytes = [0; RANDOM];
     getrandom::fill(&mut bytes).map_err(|error| Error::HubUnavailable(format!("no random numbers: {error}")))?;
-    let text = bytes.map(|byte| ALPHABET[usize::from(byte & 63)]);
-    Ok(ChannelName::within(namespace, &text, text.len())?)
+    Ok(bytes.map(|byte| ALPHABET[usize::from(byte & 63)]))
+}
+
+/// A random name, as its client's progress keeps it.
+fn words_of(text: [u8; RANDOM]) -> [u64; progress::RESULT] {
+    let mut bytes = [[0; 8]; progress::RESULT];
+    bytes.as_flattened_mut()[..RANDOM].copy_from_slice(&text);
+    bytes.map(u64::from_ne_bytes)
+}
+
+fn text_of(words: [u64; progress::RESULT]) -> [u8; RANDOM] {
+    let bytes = words.map(u64::to_ne_bytes);
+    *bytes.as_flattened().first_chunk().expect("three words are longer")
 }
 
 /// The position after `head`: time never goes backwards, and a second that is full borrows from the next.
@@ -834,7 +901,7 @@ impl State {
             && progress.call() == Some(last.call)
             && progress.parts() == last.part
         {
-            progress.carried_out(words(last.published));
+            progress.carried_out(last.published.words());
         }
     }
 
@@ -851,7 +918,7 @@ impl State {
         let id = self.find_or_create(now, name)?;
         let done = self.publish_in(origin, now, id, name, message)?;
         if let Some(Origin { progress, .. }) = origin {
-            progress.carried_out(words(done.0));
+            progress.carried_out(done.0.words());
         }
         Ok(done)
     }
@@ -1006,7 +1073,11 @@ impl State {
     }
 
     fn check_size(&self, payload: &[u8]) -> Result<(), Error> {
-        let (len, limit) = (payload.len() as u64, self.limits.message_size);
+        self.check_len(payload.len() as u64)
+    }
+
+    fn check_len(&self, len: u64) -> Result<(), Error> {
+        let limit = self.limits.message_size;
         if len > limit { Err(Error::TooLarge { len, limit }) } else { Ok(()) }
     }
 

@@ -37,6 +37,12 @@ fn a_batch_is_published_whole_and_in_order() {
     let large = vec![0; 65 << 10];
     let refused = client.publish_many(vec![("even", NewMessage::new(b"x")), ("odd", NewMessage::new(&large))]);
     assert!(matches!(refused, Err(Error::TooLarge { .. })));
+    // The last of many, of which not all fit into one call.
+    for (channel, payload) in [("odd", &large[..]), ("third", b"x")] {
+        let last = (channel, NewMessage::new(payload));
+        let many = vec![("even", NewMessage::new(b"x")); 400].into_iter().chain([last]);
+        assert!(matches!(client.publish_many(many.collect()), Err(Error::TooLarge { .. } | Error::LimitExceeded(_))));
+    }
     let huge = vec![0; 9 << 20];
     let refused = client.publish_many(vec![("even", NewMessage::new(&huge)), ("odd", NewMessage::new(&huge))]);
     assert!(matches!(refused, Err(Error::TooLarge { .. })));

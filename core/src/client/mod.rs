@@ -23,7 +23,7 @@ use crate::embedded::Embedded;
 use crate::error::Error;
 use crate::message::{MAX_PAYLOAD, NewMessage, Position, Published};
 use crate::shm::doorbell::{self, Line, Woken};
-use crate::shm::progress::Progress;
+use crate::shm::progress::{KEPT, Progress};
 use crate::shm::ring::{Consumer, Corrupt, Next, Producer};
 use crate::shm::segment::Segment;
 
@@ -105,6 +105,8 @@ enum Stop {
     Unheard,
     /// The hub is gone after it took the call, and there is no answer.
     Gone,
+    /// The same, and the next one has the results of what was carried out, but not the rest of the call.
+    Torn(Vec<Published>),
     /// The hub wrote nonsense.
     Corrupt(Corrupt),
 }
@@ -190,9 +192,10 @@ impl Client {
     pub fn publish(&mut self, channel: &str, message: &NewMessage<'_>) -> Result<Published, Error> {
         named(channel)?;
         message.check()?;
-        match self.call(Call::Publish { channel, message: *message })? {
-            Answer::Published(published) => Ok(published),
-            _ => Err(nonsense()),
+        match self.try_call(Call::Publish { channel, message: *message })? {
+            Came::Answer(Answer::Published(published)) => Ok(published),
+            Came::Parts(parts) => parts.first().copied().ok_or_else(nonsense),
+            Came::Answer(_) => Err(nonsense()),
         }
     }
 
@@ -229,12 +232,13 @@ impl Client {
         self.buffer = call;
         match sent {
             // Gone, but with the message: that is all we ask.
-            Ok(()) | Err(Failure::Open) => Ok(()),
+            Ok(()) | Err(Failure::Open | Failure::Torn(_)) => Ok(()),
             Err(Failure::Known(error)) => Err(self.begin_pause(error)),
         }
     }
 
-    /// Publishes all of them in this order and waits for their places. None is published when one is refused.
+    /// Publishes all of them in this order and waits for their places. None is published when one is refused. Many go in several
+    /// calls, each of which is completed by the next hub when one is killed within it.
     ///
     /// # Errors
     /// As [`publish`](Self::publish); [`Error::TooLarge`] also for a batch of more than [`MAX_BATCH`] bytes.
@@ -248,9 +252,48 @@ impl Client {
         if len > MAX_BATCH {
             return Err(Error::TooLarge { len: len as u64, limit: MAX_BATCH as u64 });
         }
-        match self.call(Call::PublishMany { messages })? {
-            Answer::PublishedMany(published) => Ok(published),
-            _ => Err(nonsense()),
+        #[cfg(feature = "hub")]
+        if let Some(hub) = &self.embedded {
+            return match hub.call(&self.namespace, Call::PublishMany { messages })? {
+                Answer::PublishedMany(published) => Ok(published),
+                _ => Err(nonsense()),
+            };
+        }
+        if messages.len() <= KEPT {
+            return self.publish_part(&messages);
+        }
+        let sizes = messages.iter().map(|(channel, message)| (*channel, message.payload.len() as u64)).collect();
+        match self.call(Call::Admit { messages: sizes }) {
+            Ok(_) => {}
+            // An older hub takes them in one call, of which it may not know where all are when it is killed.
+            Err(Error::Incompatible { .. }) => return self.publish_part(&messages),
+            Err(error) => return Err(error),
+        }
+        let mut published = Vec::with_capacity(messages.len());
+        for part in messages.chunks(KEPT) {
+            published.append(&mut self.publish_part(part)?);
+        }
+        Ok(published)
+    }
+
+    /// Publishes so few that the results of all are kept for the next hub.
+    fn publish_part(&mut self, mut messages: &[(&str, NewMessage<'_>)]) -> Result<Vec<Published>, Error> {
+        let mut published = Vec::with_capacity(messages.len());
+        loop {
+            match self.try_call(Call::PublishMany { messages: messages.to_vec() })? {
+                Came::Answer(Answer::PublishedMany(mut rest)) => {
+                    published.append(&mut rest);
+                    return Ok(published);
+                }
+                Came::Answer(_) => return Err(nonsense()),
+                Came::Parts(mut parts) => {
+                    messages = messages.get(parts.len()..).unwrap_or_default();
+                    published.append(&mut parts);
+                    if messages.is_empty() {
+                        return Ok(published);
+                    }
+                }
+            }
         }
     }
 
@@ -410,22 +453,29 @@ impl Client {
         }
         self.leave_if_forked();
         match self.acknowledged(&Call::Ping, timeout)? {
-            Answer::Pong => Ok(()),
+            Came::Answer(Answer::Pong) => Ok(()),
             _ => Err(nonsense()),
         }
     }
 
     fn call(&mut self, call: Call<'_>) -> Result<Answer, Error> {
+        match self.try_call(call)? {
+            Came::Answer(answer) => Ok(answer),
+            Came::Parts(_) => Err(self.begin_pause(open())),
+        }
+    }
+
+    fn try_call(&mut self, call: Call<'_>) -> Result<Came, Error> {
         #[cfg(feature = "hub")]
         if let Some(hub) = &self.embedded {
-            return hub.call(&self.namespace, call);
+            return hub.call(&self.namespace, call).map(Came::Answer);
         }
         self.leave_if_forked();
         self.check_pause()?;
         self.acknowledged(&call, self.options.timeout)
     }
 
-    fn acknowledged(&mut self, call: &Call<'_>, timeout: Duration) -> Result<Answer, Error> {
+    fn acknowledged(&mut self, call: &Call<'_>, timeout: Duration) -> Result<Came, Error> {
         self.number += 1;
         let number = self.number;
         let needs = call.protocol();
@@ -438,13 +488,11 @@ impl Client {
         match answered {
             Ok(outcome) => {
                 self.pause = None;
-                outcome
+                outcome.map(Came::Answer)
             }
             Err(Failure::Known(error)) => Err(self.begin_pause(error)),
-            Err(Failure::Open) => {
-                let text = "the hub ended during the call: whether it took effect is open";
-                Err(self.begin_pause(Error::HubUnavailable(text.to_owned())))
-            }
+            Err(Failure::Torn(parts)) => Ok(Came::Parts(parts)),
+            Err(Failure::Open) => Err(self.begin_pause(open())),
         }
     }
 
@@ -533,6 +581,7 @@ impl Client {
                 }
                 Stop::Unheard => Error::HubUnavailable("the hub ended, and so did the next one".to_owned()),
                 Stop::Gone => return Err(Failure::Open),
+                Stop::Torn(parts) => return Err(Failure::Torn(parts)),
                 Stop::TimedOut => deadline.missed(),
                 Stop::Corrupt(corrupt) => {
                     self.link = None;
@@ -544,11 +593,21 @@ impl Client {
     }
 }
 
+/// What came of a call.
+#[derive(Debug)]
+enum Came {
+    Answer(Answer),
+    /// The hub ended. So much of the call was carried out, and nothing of the rest will be.
+    Parts(Vec<Published>),
+}
+
 /// How an exchange failed.
 #[derive(Debug)]
 enum Failure {
     /// Whether the call took effect is open: the hub took it and is gone.
     Open,
+    /// So much of it was carried out, and nothing of the rest will be.
+    Torn(Vec<Published>),
     /// Anything else.
     Known(Error),
 }
@@ -591,12 +650,18 @@ impl Link {
     }
 
     /// A call that streams through the ring does not survive the hub that was reading it: the one that took the ring over
-    /// found only the rest of it, unless all of it was carried out before.
+    /// found only the rest of it, and what that hub had carried out.
     fn check_stream(&self, sent: &Sent) -> Result<(), Stop> {
         if !sent.streams || self.progress.taken_over_at() <= sent.start {
             return Ok(());
         }
-        Err(if self.carried_out(sent.start) { Stop::Gone } else { Stop::Unheard })
+        if !self.carried_out(sent.start) {
+            return Err(Stop::Unheard);
+        }
+        let parts = self.progress.parts();
+        let results: Vec<_> =
+            (0..parts).map_while(|part| self.progress.result(part)).map(Published::from_words).collect();
+        Err(if results.len() as u64 == parts { Stop::Torn(results) } else { Stop::Gone })
     }
 
     fn carried_out(&self, start: u64) -> bool {
@@ -725,6 +790,10 @@ fn sized(bytes: &[u8]) -> Result<(), Error> {
         return Err(Error::TooLarge { len: bytes.len() as u64, limit: MAX_PAYLOAD as u64 });
     }
     Ok(())
+}
+
+fn open() -> Error {
+    Error::HubUnavailable("the hub ended during the call: whether it took effect is open".to_owned())
 }
 
 fn nonsense() -> Error {

@@ -13,7 +13,7 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 
-use super::{Client, LONGEST_PAUSE, LONGEST_REPLY, Link, nonsense};
+use super::{Came, Client, LONGEST_PAUSE, LONGEST_REPLY, Link, nonsense};
 use crate::call::{Answer, Call, Delivery, Reply};
 use crate::error::Error;
 use crate::message::Position;
@@ -113,7 +113,7 @@ impl Subscription {
         // Whether it is time is decided here.
         self.client.pause = None;
         let answer = self.client.acknowledged(&call, self.client.options.timeout)?;
-        let Answer::Subscribed(position) = answer else { return Err(nonsense()) };
+        let Came::Answer(Answer::Subscribed(position)) = answer else { return Err(nonsense()) };
         let line = self.client.link.as_ref().and_then(|link| link.hub.as_ref()).map(|hub| hub.line.as_fd());
         let watched = line.map(|line| epoll::add(&self.readiness, line, EventData::new_u64(1), EventFlags::IN));
         if !matches!(watched, Some(Ok(()))) {

@@ -9,15 +9,15 @@ use crate::channel::{ChannelName, ChannelOptions, Namespace};
 use crate::error::Error;
 use crate::fanout::Dismissal;
 use crate::identity::check_user;
-use crate::sequencer::{Sequencer, random_name};
+use crate::sequencer::Sequencer;
 
-/// Carries one call to the engine, about channels of this namespace. What `origin` says was carried out before is not published
-/// again; other calls may be made twice by hubs that are killed, which changes nothing but their answers.
+/// Carries one call to the engine, about channels of this namespace. What `origin` says was carried out before is not published,
+/// created, cleared or deleted again; other calls may be made twice by hubs that are killed, which changes nothing.
 pub(crate) fn answer(engine: &Sequencer, namespace: &Namespace, origin: Option<Origin<'_>>, call: Call<'_>) -> Outcome {
     let name = |text: &str| ChannelName::within(namespace, text.as_bytes(), engine.longest_name());
     let create = |wanted: Option<&str>, options| {
-        let wanted = wanted.map_or_else(|| random_name(namespace), |wanted| Ok(name(wanted)?))?;
-        Ok::<_, Error>(Answer::Name(engine.create_channel(Some(wanted), options)?.to_string()))
+        let wanted = wanted.map(name).transpose()?;
+        Ok::<_, Error>(Answer::Name(engine.create_channel_for(origin, namespace, wanted, options)?.to_string()))
     };
     Ok(match call {
         Call::Publish { channel, message } => {
@@ -27,7 +27,9 @@ pub(crate) fn answer(engine: &Sequencer, namespace: &Namespace, origin: Option<O
         Call::CreateChannelWithoutPresence { name, options } => {
             create(name, ChannelOptions { presence: false, ..options })?
         }
-        Call::DeleteChannel { channel, message } => Answer::Deleted(engine.delete_channel(&name(channel)?, message)?),
+        Call::DeleteChannel { channel, message } => {
+            Answer::Deleted(engine.delete_channel_for(origin, &name(channel)?, message)?)
+        }
         Call::ChannelInfo { channel } => Answer::Info(engine.channel_info(&name(channel)?)),
         Call::Position => Answer::Position(engine.head()),
         Call::Status => Answer::Status(engine.status()),
@@ -36,7 +38,12 @@ pub(crate) fn answer(engine: &Sequencer, namespace: &Namespace, origin: Option<O
             let named = messages.iter().map(|(channel, message)| Ok((name(channel)?, *message)));
             Answer::PublishedMany(engine.publish_many_for(origin, &named.collect::<Result<Vec<_>, Error>>()?)?)
         }
-        Call::ClearChannel { channel } => Answer::Cleared(engine.clear_channel(&name(channel)?)?),
+        Call::ClearChannel { channel } => Answer::Cleared(engine.clear_channel_for(origin, &name(channel)?)?),
+        Call::Admit { messages } => {
+            let named = messages.iter().map(|(channel, len)| Ok((name(channel)?, *len)));
+            engine.admit(&named.collect::<Result<Vec<_>, Error>>()?)?;
+            Answer::Pong
+        }
         Call::Channels { prefix, after, limit } => {
             Answer::Channels(engine.list_channels(namespace, prefix, after, limit as usize))
         }

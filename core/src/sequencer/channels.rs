@@ -155,9 +155,18 @@ impl State {
 
     /// Checks a batch and makes room for its channels, so that every message of it can be published.
     pub(super) fn admit(&mut self, now: u32, messages: &[(ChannelName, NewMessage<'_>)]) -> Result<(), Error> {
+        messages.iter().try_for_each(|(_, message)| self.check(message))?;
+        self.admit_channels(now, messages.iter().map(|(name, _)| name))
+    }
+
+    /// The half of that which concerns its channels.
+    pub(super) fn admit_channels<'a>(
+        &mut self,
+        now: u32,
+        names: impl IntoIterator<Item = &'a ChannelName>,
+    ) -> Result<(), Error> {
         let mut missing = BTreeSet::new();
-        for (name, message) in messages {
-            self.check(message)?;
+        for name in names {
             self.check_changeable(name)?;
             if self.find(now, name).is_none() {
                 self.check_name(name)?;

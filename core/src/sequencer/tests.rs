@@ -845,7 +845,7 @@ fn a_message_that_was_stored_before_the_hub_could_note_it_is_known_as_published(
         drop(state);
         state = restored(limits(), START, &journal);
         state.complete(7, &noted);
-        assert_eq!((noted.parts(), noted.result(part)), (part + 1, Some(words(published))));
+        assert_eq!((noted.parts(), noted.result(part)), (part + 1, Some(published.words())));
         state.complete(7, &seen);
         assert_eq!(seen.parts(), part, "it is told once");
         drop(state);
@@ -853,7 +853,7 @@ fn a_message_that_was_stored_before_the_hub_could_note_it_is_known_as_published(
         state.complete(8, &seen);
         assert_eq!(seen.parts(), part, "another client's call");
         state.complete(7, &seen);
-        assert_eq!((seen.parts(), seen.result(part)), (part + 1, Some(words(published))));
+        assert_eq!((seen.parts(), seen.result(part)), (part + 1, Some(published.words())));
     }
     // Nothing was stored of this one, and what came then is nobody's.
     for progress in [&noted, &seen] {
@@ -871,6 +871,51 @@ fn a_message_that_was_stored_before_the_hub_could_note_it_is_known_as_published(
     state = restored(limits(), START, &journal);
     state.complete(7, &seen);
     assert_eq!(seen.parts(), 0);
+}
+
+#[test]
+fn what_a_call_did_is_not_done_again_by_the_next_hub() {
+    let journal = journal::create(1 << 20).expect("a memfd");
+    let engine = || {
+        let (journal, access) =
+            (journal.try_clone().expect("a descriptor"), Access::of_this_process().expect("random numbers"));
+        let start = Position { time: START, tag: 0 };
+        Sequencer::new(limits(), Box::default(), start, String::new(), (journal, false), access, None)
+            .expect("a journal")
+    };
+    let (progress, mut hub, site) = (progress(), engine(), Namespace::default());
+    let origin = Some(Origin { client: 7, progress: &progress });
+    // Each call is made by two hubs, as one is that was killed before it could take the call out of the ring.
+    progress.begin(0);
+    let create =
+        |hub: &Sequencer| hub.create_channel_for(origin, &site, None, ChannelOptions::default()).expect("a name");
+    let name = create(&hub);
+    hub = engine();
+    assert_eq!((create(&hub), hub.status().channels), (name.clone(), 1));
+    let publish = |hub: &Sequencer| hub.publish(&name, &NewMessage::new(b"x")).expect("published");
+    for _ in 0..3 {
+        publish(&hub);
+    }
+    progress.begin(64);
+    assert_eq!(hub.clear_channel_for(origin, &name), Ok(3));
+    publish(&hub);
+    hub = engine();
+    assert_eq!(hub.clear_channel_for(origin, &name), Ok(3));
+    assert_eq!(hub.channel_info(&name).expect("it is there").stored, 1, "what came after it stays");
+    progress.begin(128);
+    assert_eq!(hub.delete_channel_for(origin, &name, None), Ok(true));
+    hub.create_channel(Some(name.clone()), ChannelOptions::default()).expect("made anew by somebody else");
+    hub = engine();
+    assert_eq!(hub.delete_channel_for(origin, &name, None), Ok(true));
+    assert!(hub.channel_info(&name).is_some());
+    progress.begin(192);
+    let owner = |owner: &str| ChannelOptions { owner: Some(owner.to_owned()), ..ChannelOptions::default() };
+    let change = |hub: &Sequencer| hub.create_channel_for(origin, &site, Some(name.clone()), owner("first"));
+    assert_eq!(change(&hub).as_ref(), Ok(&name));
+    hub.create_channel(Some(name.clone()), owner("second")).expect("changed by somebody else");
+    hub = engine();
+    assert_eq!(change(&hub).as_ref(), Ok(&name));
+    assert_eq!(hub.channel_info(&name).expect("it is there").owner.as_deref(), Some("second"));
 }
 
 fn progress() -> Progress {

@@ -27,6 +27,8 @@ const HEADER: usize = 4096;
 const LABEL: usize = 32 / WORD;
 const CONTROL: usize = 128 / WORD;
 const PROGRESS: usize = 1024 / WORD;
+/// Words of [`super::progress`].
+pub(super) const PROGRESS_WORDS: usize = HEADER / WORD - PROGRESS;
 /// The longest label.
 pub const MAX_LABEL: usize = (CONTROL - LABEL - 1) * WORD;
 /// The smallest ring: its frames still hold a channel name of any allowed length.
