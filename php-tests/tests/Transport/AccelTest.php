@@ -211,6 +211,26 @@ final class AccelTest extends TestCase
         self::assertSame('{"channels":["second"],"user":"7"}', self::$fpm->request($twice)->headers['x-push-identity']);
     }
 
+    public function testAPoolHandsOverInItsOwnNamespaceOnly(): void
+    {
+        $shop = FpmPool::start(
+            ['push.socket' => self::$fpm->socket, 'push.listen' => self::$fpm->address, 'push.trusted_listen' => 'none'],
+            ['php_admin_value[push.namespace]' => 'shop'],
+        );
+        $script = $shop->script("push_accel('lobby', 'ann');");
+        $identity = $shop->request($script)->headers['x-push-identity'];
+        self::assertSame('{"channels":["lobby"],"user":"ann","ns":"shop"}', $identity);
+        // The locations of this hub are in the empty one.
+        $nginx = Nginx::examples(['accel'], $shop, '', [
+            'unix:/run/push/trusted.sock' => 'unix:' . dirname(self::$fpm->socket) . '/trusted.sock',
+        ]);
+        $answer = Subscriber::get($nginx->address, '/' . basename($script));
+        self::assertSame(403, $answer->status);
+        self::assertStringContainsString('another namespace', $answer->headers['x-nginx-pushstream-explain']);
+        $nginx->stop();
+        $shop->stop();
+    }
+
     public function testAnAnswerThatHasBegunIsNotHandedOver(): void
     {
         $script = self::$fpm->script("echo 'begun'; flush();\npush_accel('a', 7);");
@@ -249,6 +269,7 @@ final class AccelTest extends TestCase
             if ($browser->waits()) {
                 self::assertContains(self::lobby(), [[$user], ['admin2']], implode(' | ', $headers));
             } else {
+                self::assertStringContainsString('Identity :', implode($headers), 'the others are let in as they are');
                 self::assertSame(400, $browser->answer()->status);
             }
             $browser->close();
