@@ -99,8 +99,11 @@ fn parse(entry: &[u8]) -> Option<IpAddr> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
+    use std::net::Ipv4Addr;
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
+
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -180,6 +183,28 @@ mod tests {
         let trusted = ["10.0.0.0/8".parse().unwrap()];
         let peer = ClientAddress::ip("10.0.0.1".parse().unwrap());
         assert_eq!(peer.behind(&trusted, broken.into_iter()), peer);
+    }
+
+    proptest! {
+        /// Whatever stands before what our proxies have said changes nothing, and bytes of strangers are never believed.
+        #[test]
+        fn what_stands_further_left_is_never_looked_at(
+            forged in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..4),
+            address in any::<u32>(),
+            hops in prop::collection::vec(any::<[u8; 3]>(), 0..4),
+        ) {
+            let client = ClientAddress::ip(Ipv4Addr::from_bits(address | 0x8000_0000).into());
+            let trusted: Vec<Proxy> = vec!["10.0.0.0/8".parse().unwrap(), Proxy::Unix];
+            let said = hops.iter().fold(client.to_string(), |said, [a, b, c]| format!("{said}, 10.{a}.{b}.{c}"));
+            // The client's own lines first, and its last one continued by the first proxy.
+            let mut lines = forged.clone();
+            let last = lines.pop().unwrap_or_default();
+            lines.push([&*last, b",", said.as_bytes()].concat());
+            let found = ClientAddress::Unix.behind(&trusted, lines.iter().rev().map(Vec::as_slice));
+            prop_assert_eq!(found, client);
+            // Nothing but bytes of strangers, to those who are not believed.
+            prop_assert_eq!(client.behind(&trusted, forged.iter().map(Vec::as_slice)), client);
+        }
     }
 
     #[test]
