@@ -86,11 +86,13 @@ impl ChannelName {
     }
 
     /// The channel named `other` in the same namespace.
+    #[cfg(feature = "hub")]
     pub(crate) fn beside(&self, other: &Self) -> Self {
         Self::joined(self.split().0, other)
     }
 
     /// Whose channel it is.
+    #[cfg(feature = "hub")]
     pub(crate) fn space(&self) -> Namespace {
         Namespace::of_prefix(self.split().0)
     }
@@ -107,6 +109,7 @@ impl ChannelName {
     }
 
     /// What [`Self::identity`] gave, if it did.
+    #[cfg(feature = "hub")]
     pub(crate) fn from_identity(text: &str) -> Option<Self> {
         let read = Self(text.into());
         let (prefix, name) = read.split();

@@ -47,6 +47,7 @@ impl Namespace {
     }
 
     /// What [`Namespace::prefix`] gave.
+    #[cfg(feature = "hub")]
     pub(super) fn of_prefix(prefix: &str) -> Self {
         if prefix.is_empty() { Self::default() } else { Self(prefix.into()) }
     }

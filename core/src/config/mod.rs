@@ -697,6 +697,7 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError::Conflict`] names the first that does not.
+    #[cfg(feature = "hub")]
     pub(crate) fn check_users(&self) -> Result<(), ConfigError> {
         self.client_namespaces.iter().flatten().try_for_each(|access| access.uid().map(drop))
     }
