@@ -409,9 +409,18 @@ impl Log {
 
     /// The record at an address that `append` gave; `None` when its segment is gone.
     pub(crate) fn read(&self, address: Address) -> Option<Record<'_>> {
-        let segment = &self.segments[self.index(address.segment)?];
-        let (bytes, offset) = (segment.bytes(), address.offset as usize);
-        Record::decode(Frame::at(bytes, offset)?.fixed(bytes, offset))
+        let (frame, bytes) = self.frame(address)?;
+        Record::decode(frame.fixed(bytes, address.offset as usize))
+    }
+
+    /// Bytes that this record takes; 0 when its segment is gone.
+    pub(crate) fn len_at(&self, address: Address) -> usize {
+        self.frame(address).map_or(0, |(frame, _)| frame.len)
+    }
+
+    fn frame(&self, address: Address) -> Option<(Frame, &[u8])> {
+        let bytes = self.segments[self.index(address.segment)?].bytes();
+        Some((Frame::at(bytes, address.offset as usize)?, bytes))
     }
 
     /// Sets words of the record that may change, from the first.
@@ -419,9 +428,11 @@ impl Log {
         let Some(index) = self.index(address.segment) else { return };
         let (Some(extent), offset) = (&mut self.segments[index].extent, address.offset as usize) else { return };
         let Some(frame) = Frame::at(extent, offset) else { return };
-        for (at, value) in (frame.words(offset)..).step_by(8).zip(values) {
+        let at = frame.words(offset);
+        let (words, _) = extent.bytes_mut(at..at + values.len() * 8).as_chunks_mut();
+        for (word, value) in words.iter_mut().zip(values) {
             // Aligned, so whole or not at all when the hub is killed here.
-            extent.bytes_mut(at..at + 8).copy_from_slice(&value.to_le_bytes());
+            *word = value.to_le_bytes();
         }
     }
 

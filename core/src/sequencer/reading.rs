@@ -357,7 +357,7 @@ impl State {
         entries.take_while(move |entry| {
             // The first is sent however large it is.
             let fits = bytes <= limit || count == 1;
-            bytes += self.log.read(entry.address).map_or(0, |record| record.len());
+            bytes += self.log.len_at(entry.address);
             count += 1;
             fits
         })
@@ -372,8 +372,8 @@ impl State {
     ) -> Batch {
         entries.sort_unstable_by_key(|(entry, _)| entry.position);
         let cut = self.fit(&mut entries, backlog, limit);
-        let copied = entries.into_iter().filter_map(|(entry, name)| self.copy(name.clone(), entry.address));
-        let messages: Vec<Message> = copied.collect();
+        let mut messages = Vec::with_capacity(entries.len());
+        messages.extend(entries.into_iter().filter_map(|(entry, name)| self.copy(name.clone(), entry.address)));
         let position = match messages.last() {
             Some(last) if !gap || cut => last.position,
             _ => self.head,
@@ -389,7 +389,7 @@ impl State {
         }
         let mut bytes = 0;
         let fitting = entries.iter().take_while(|(entry, _)| {
-            bytes += self.log.read(entry.address).map_or(0, |record| record.len());
+            bytes += self.log.len_at(entry.address);
             bytes <= limit
         });
         let keep = fitting.count().max(1);
