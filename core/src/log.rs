@@ -473,6 +473,11 @@ impl Log {
         self.allocated > self.live + self.live / 2 + 2 * SEGMENT
     }
 
+    /// Whether [`Self::tidy`] has something to do.
+    pub(crate) fn is_untidy(&self) -> bool {
+        !self.dead.is_empty() || (!self.sparse.is_empty() && self.wasteful())
+    }
+
     /// Drops segments that are dead and, where much is, rewrites those that are mostly dead, as far as they are before
     /// `pinned` (some reader is still to copy from there on). `relocate` is told each record's content, its old and its new
     /// address, and says whether the record is alive.

@@ -1159,19 +1159,22 @@ impl State {
     }
 
     fn tidy(&mut self) {
-        let pinned = self.owed.iter().filter_map(|owed| {
-            owed.iter().find_map(|owed| match owed {
-                Owed::Message(_, _, address, _) => Some(address.segment),
-                Owed::Presence(..) | Owed::Deleted(..) => None,
-            })
-        });
-        let pinned = pinned.min();
-        let channels = &mut self.channels;
-        self.log.tidy(pinned, |bytes, from, to| {
-            let Some(record) = Record::decode(bytes) else { return false };
-            let channel = channels.get_mut(ChannelId::new(record.slot, record.birth));
-            channel.is_some_and(|channel| channel.history.relocate(record.position, from, to))
-        });
+        if self.log.is_untidy() {
+            // Only now: to find it can mean to pass over all that a thread is owed.
+            let pinned = self.owed.iter().filter_map(|owed| {
+                owed.iter().find_map(|owed| match owed {
+                    Owed::Message(_, _, address, _) => Some(address.segment),
+                    Owed::Presence(..) | Owed::Deleted(..) => None,
+                })
+            });
+            let pinned = pinned.min();
+            let channels = &mut self.channels;
+            self.log.tidy(pinned, |bytes, from, to| {
+                let Some(record) = Record::decode(bytes) else { return false };
+                let channel = channels.get_mut(ChannelId::new(record.slot, record.birth));
+                channel.is_some_and(|channel| channel.history.relocate(record.position, from, to))
+            });
+        }
         let (channels, dedupe, presence) = (&mut self.channels, &mut self.dedupe, &mut self.presence);
         let revoked = &self.revoked;
         self.registry.tidy(|entry, from, to| match entry {
