@@ -67,6 +67,10 @@ impl History {
     }
 
     pub(crate) fn push(&mut self, entry: Entry) {
+        if self.entries.capacity() == 0 {
+            // Left alone it would take room for four, and many channels never hold more than one.
+            self.entries.reserve_exact(1);
+        }
         self.next_expiry = self.next_expiry.min(entry.expires);
         self.entries.push_back(entry);
     }
