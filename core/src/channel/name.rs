@@ -155,16 +155,12 @@ impl ChannelName {
             return Err(InvalidName::TooLong { len: bytes.len() as u64, limit: limit as u64 });
         }
         let name = std::str::from_utf8(bytes).map_err(|_| InvalidName::NotUtf8)?;
-        if name.contains('\0') {
-            return Err(InvalidName::Forbidden(Forbidden::Nul));
+        match bytes.iter().find(|byte| matches!(byte, b'\0' | b'/' | b'*')) {
+            Some(b'\0') => Err(InvalidName::Forbidden(Forbidden::Nul)),
+            Some(b'/') => Err(InvalidName::Forbidden(Forbidden::Slash)),
+            None if name != "ALL" => Ok(name),
+            _ => Err(InvalidName::Reserved(name.to_owned())),
         }
-        if name.contains('/') {
-            return Err(InvalidName::Forbidden(Forbidden::Slash));
-        }
-        if name == "ALL" || name.contains('*') {
-            return Err(InvalidName::Reserved(name.to_owned()));
-        }
-        Ok(name)
     }
 }
 
