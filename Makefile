@@ -5,12 +5,15 @@
 # make pictures       takes the pictures of the README anew
 # make lint           formatting and lints
 # make guard          counts the instructions of the hot paths: none may grow by more than a tenth. ACCEPT=yes accepts them
-# make bench          push-hub beside nginx + nchan, and publishing from PHP beside curl
+# make bench          push-hub beside nginx + nchan and a floor, and publishing from PHP beside curl and php-redis; writes
+#                     bench/RESULTS.md. REPETITIONS=3, ONLY=fanout for a part (which is only printed)
+# make bench-churn    five minutes of subscribers who come and go, twice: does the memory grow, and is it given back?
 # make bench-c        publishing from C, beside hiredis and redis-server
 # make reliability    kills, reloads and hand-overs under load: what is lost, doubled, reordered, refused
 # make fuzz           what strangers can send, found by a fuzzer: FUZZ_SECONDS=60 for each target, FUZZ="ring call" for some of
 #                     them; needs a nightly Rust and cargo-fuzz, see fuzz/README.md
-# make deps-run       installs the packages that `make run` needs; make deps-test those that the tests need, too
+# make deps-run       installs the packages that `make run` needs; make deps-test those that the tests need, too, and
+#                     make deps-bench those of `make bench`
 #
 # PHP_VERSION=8.3 chooses between installed versions, PORT=8080 is the port of the example.
 
@@ -20,7 +23,7 @@ tools = . scripts/toolchain.sh; require_rust
 
 export PREFIX DESTDIR
 
-.PHONY: run build install uninstall test test-rust test-php test-phpt test-js guard pictures lint bench bench-c reliability fuzz deps-run deps-test
+.PHONY: run build install uninstall test test-rust test-php test-phpt test-js guard pictures lint bench bench-churn bench-c reliability fuzz deps-run deps-test deps-bench
 
 run:
 	@exec scripts/run.sh
@@ -74,10 +77,12 @@ lint:
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --features push-core/paths -- -D warnings
 
-bench:
-	@$(tools); scripts/deps.sh ask run
-	cargo build --locked --release --workspace
-	exec "$$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release/push-bench" compare
+bench bench-churn:
+	@$(tools); scripts/deps.sh ask run; scripts/deps.sh ask bench; find_php; export PHP_FPM; \
+		cargo build --locked --release --package push-core --package push-php-ext --package push-bench; \
+		target=$$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/'); \
+		if [ $@ = bench-churn ]; then exec "$$target/release/push-bench" churns; fi; \
+		exec "$$target/release/push-bench" compare --repetitions $(or $(REPETITIONS),3) $(if $(ONLY),--only $(ONLY))
 
 bench-c:
 	@$(tools)
@@ -98,6 +103,9 @@ fuzz:
 
 deps-run:
 	@scripts/deps.sh install run
+
+deps-bench: deps-run
+	@scripts/deps.sh install bench
 
 deps-test: deps-run
 	@scripts/deps.sh install test

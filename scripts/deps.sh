@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Which packages are missing: `deps.sh ask run` asks before it installs them, and without a terminal only says what to
-# do; `deps.sh install run` installs them. `run` is what `make run` needs, `test` what the tests need beside it.
+# do; `deps.sh install run` installs them. `run` is what `make run` needs, `test` what the tests need beside it, `bench` what
+# `make bench` needs beside it.
 set -euo pipefail
 . "$(dirname "$0")/toolchain.sh"
 
@@ -60,7 +61,15 @@ look() {
             have ip || missing+=("iproute2: a network that a test cuts")
             have valgrind || missing+=("valgrind: looks for leaks of the C library")
             ;;
-        *) fail "usage: deps.sh ask|install run|test" ;;
+        bench)
+            [ -e /usr/lib/nginx/modules/ngx_nchan_module.so ] || missing+=("libnginx-mod-nchan: what the hub is measured beside")
+            php_has curl || missing+=("$prefix-curl: publishes to nchan")
+            "$PHP" -n -d extension=igbinary -d extension=redis -r 'exit(extension_loaded("redis") ? 0 : 1);' >/dev/null 2>&1 \
+                || missing+=("$prefix-redis: publishes to Redis")
+            have redis-server || missing+=("redis-server: the same")
+            have chrt || missing+=("util-linux: keeps the processors awake while calls are timed")
+            ;;
+        *) fail "usage: deps.sh ask|install run|test|bench" ;;
     esac
 }
 
@@ -85,7 +94,7 @@ if [ "$what-$for" = install-test ] && have rustup && ! { cargo fmt --version && 
 fi
 
 if [ ${#missing[@]} -gt 0 ]; then
-    printf 'Missing, to %s:\n' "$([ "$for" = run ] && echo "build and run the example" || echo "run the tests")"
+    printf 'Missing, to %s:\n' "$(case $for in run) echo "build and run the example" ;; test) echo "run the tests" ;; *) echo "measure" ;; esac)"
     printf '    %s\n' "${missing[@]}"
     if ! have apt-get; then
         fail "The names are Debian's. Install them with the package manager of this system, then try again."

@@ -1,6 +1,7 @@
 //! php-fpm with one worker and the extension, beside a hub that runs already: it adopts that.
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use crate::Result;
 use crate::reliability::fastcgi;
 use crate::server::dying_with_us;
 
+const SCRIPT: &str = "script.php";
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) struct Fpm {
@@ -19,9 +21,12 @@ pub(crate) struct Fpm {
 }
 
 impl Fpm {
-    /// Starts it with these settings of PHP (`name=value`), without php.ini, and waits until it serves.
-    pub(crate) fn start(settings: &[String]) -> Result<Fpm> {
+    /// Starts it for a script, with these settings of PHP (`name=value`), without php.ini, and waits until it serves.
+    pub(crate) fn start(script: &Path, settings: &[String]) -> Result<Fpm> {
         let directory = tempfile::tempdir()?;
+        // Its worker is somebody else, and cannot read whatever directory this is built in.
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o711))?;
+        fs::copy(script, directory.path().join(SCRIPT))?;
         let place = directory.path().display();
         let user = if geteuid().is_root() { "user = www-data\ngroup = www-data\n" } else { "" };
         fs::write(
@@ -51,11 +56,12 @@ impl Fpm {
         Ok(fpm)
     }
 
-    /// Runs a script with `?0=...&1=...`; gives what it printed.
-    pub(crate) fn run(&self, script: &Path, arguments: &[String]) -> Result<String> {
+    /// Runs the script with `?0=...&1=...`; gives what it printed.
+    pub(crate) fn run(&self, arguments: &[String]) -> Result<String> {
         let names = (0..arguments.len()).map(|place| place.to_string()).collect::<Vec<_>>();
         let arguments = names.iter().zip(arguments).map(|(name, value)| (name.as_str(), value.as_str()));
-        let answer = fastcgi::request(&self.socket(), script, &arguments.collect::<Vec<_>>());
+        let answer =
+            fastcgi::request(&self.socket(), &self.directory.path().join(SCRIPT), &arguments.collect::<Vec<_>>());
         answer.map_err(|error| format!("{error}\n{}", self.log()).into())
     }
 

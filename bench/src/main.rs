@@ -1,9 +1,10 @@
-//! Measures the hub beside nchan: memory per waiting subscriber of each transport, CPU per delivery, CPU per publication,
-//! and publishing from PHP. The files follow a figure: `message`, `request` and `response` are what is said and heard, `pool`
-//! holds the connections, `audience` and `scenario` load a server, `procfs` reads what that cost it, `server` starts one,
-//! `php` runs the scripts in `bench/php`, `client` calls as they do without PHP, `c` runs the program in `bench/c`, `awake`
-//! makes their times comparable, `presence` asks who is online, and `compare` interleaves it all and prints the tables.
-//! makes their times comparable, `store` is about stored messages on a disk, and `compare` interleaves it all and prints the tables.
+//! Measures the hub beside nchan and a floor: memory, CPU and latency of all transports, and publishing from PHP. The files
+//! follow a figure: `message`, `request` and `response` are what is said and heard, `pool` holds the connections, `audience` and
+//! `scenario` load a server, `procfs` reads what that cost it, `server` starts one, `floor` is the least that one can do. `php`
+//! runs the scripts in `bench/php`, also in `fpm` and beside `redis`, `client` calls as they do without PHP, `c` runs the program
+//! in `bench/c`, `awake` makes their times comparable. `compare` interleaves it all and writes the results; `proxied` is its
+//! part about the way through nginx, `growth` that about more of everything. `presence` asks who is online, `store` is about
+//! messages on a disk, `reliability` about kills and reloads.
 #![deny(unsafe_code)]
 
 mod audience;

@@ -181,7 +181,7 @@ fn script(server: Option<&Server>, extension: &Path, call: Call, calls: u32, cha
     let output = match call.sapi {
         Sapi::Fpm => {
             settings.extend(server.map(|server| format!("push.hub={}", server.program().display())));
-            Fpm::start(&settings)?.run(Path::new(SCRIPT), &arguments)?
+            Fpm::start(Path::new(SCRIPT), &settings)?.run(&arguments)?
         }
         Sapi::Cli => {
             let mut php = Command::new("php");

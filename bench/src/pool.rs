@@ -190,7 +190,8 @@ impl Pool {
                 self.turn(end.saturating_duration_since(Instant::now()), &mut answer)?;
             }
             let now = server.cpu()?;
-            quiet = if now - used < QUIET_INTERVAL / 100 { quiet + 1 } else { 0 };
+            // Whoever waits for a processor that others have uses none, and is not quiet.
+            quiet = if now - used < QUIET_INTERVAL / 100 && !server.busy()? { quiet + 1 } else { 0 };
             used = now;
         }
         Ok(())

@@ -42,7 +42,8 @@ pub(crate) fn run(record: &mut Record, repetition: usize) -> Result<Vec<Run>> {
 
 pub(crate) fn table(runs: &[Run]) -> String {
     let mut table = String::from(
-        "5,000 long-polls. CPU and memory of nginx and hub together.\n\n\
+        "5,000 long-polls. CPU and memory of nginx and hub together. nginx keeps as many connections to the hub \
+         (`keepalive 5000` in its upstream); with fewer a poll may need a new one, which costs more than all else.\n\n\
          | | nchan in nginx | nginx, `proxy_pass` to push-hub | push-hub alone |\n|---|---:|---:|---:|",
     );
     for (name, scenario, figure, decimals) in ROWS {

@@ -1,5 +1,7 @@
 //! Redis, whose `PUBLISH` is what many use instead.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -16,8 +18,12 @@ pub(crate) struct Redis {
 impl Redis {
     pub(crate) fn start() -> Result<Self> {
         let directory = tempfile::tempdir()?;
+        // For the workers of php-fpm, which are somebody else.
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o711))?;
         let mut command = dying_with_us("redis-server");
-        command.args(["--port", "0", "--save", "", "--appendonly", "no", "--dir"]).arg(directory.path());
+        command
+            .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocketperm", "777", "--dir"])
+            .arg(directory.path());
         command.arg("--unixsocket").arg(directory.path().join("redis.sock")).stdout(Stdio::null());
         let redis = Self { process: command.spawn().map_err(|error| format!("redis-server: {error}"))?, directory };
         let deadline = Instant::now() + Duration::from_secs(10);

@@ -104,8 +104,7 @@ pub(super) fn tables(calls: &[php::Figures]) -> String {
 
 fn php_table(calls: &[php::Figures]) -> String {
     let mut table = String::from(
-        "| PHP, 100 bytes, p50 (p99) in µs | call after call | goal | one call every 0.5 ms | goal | curl, kept: times \
-         (paced) | goal | curl, new | goal |\n|---|---:|---|---:|---|---:|---|---:|---|",
+        "| PHP, 100 bytes, p50 (p99) in µs | call after call | goal | one call every 0.5 ms | goal | curl, kept: times (paced) | goal | curl, new | goal |\n|---|---:|---|---:|---|---:|---|---:|---|",
     );
     for Publisher { way, sapi, name, goals, times, .. } in &PUBLISHERS {
         let of = |way, pace, figure: fn(&php::Figures) -> f64| {
@@ -116,7 +115,10 @@ fn php_table(calls: &[php::Figures]) -> String {
         for (at, pace) in [Pace::Hot, Pace::Paced].into_iter().enumerate() {
             let p50 = of(*way, pace, |call| call.p50_us);
             let wanted = goals.map_or(Goal::None, |goals| Goal::AtMost(goals[at]));
-            table += &format!(" {p50:.2} ({:.1}) | {} |", of(*way, pace, |call| call.p99_us), goal(wanted, p50, 0));
+            table += &match p50.is_nan() {
+                true => " | |".to_owned(),
+                false => format!(" {p50:.2} ({:.1}) | {} |", of(*way, pace, |call| call.p99_us), goal(wanted, p50, 0)),
+            };
         }
         for (curl, wanted) in [(Way::Curl, KEPT_AT_LEAST), (Way::CurlNew, NEW_AT_LEAST)] {
             if !times {
@@ -126,7 +128,8 @@ fn php_table(calls: &[php::Figures]) -> String {
             // Each beside curl that is paced the same way.
             let [hot, paced] = [Pace::Hot, Pace::Paced]
                 .map(|pace| of(curl, pace, |call| call.p50_us) / of(*way, pace, |call| call.p50_us));
-            table += &format!(" {hot:.1} ({paced:.1}) | {} |", goal(wanted, hot.min(paced), 0));
+            let marks = [hot, paced].map(|times| wanted.mark(times)).join(", ");
+            table += &format!(" {hot:.1} ({paced:.1}) | {} {marks} |", wanted.text(0));
         }
     }
     table

@@ -132,7 +132,7 @@ impl Record {
 
     fn fail(&mut self, what: String) {
         eprintln!("{what}");
-        self.failures.push(what);
+        self.failures.push(what.split_whitespace().collect::<Vec<_>>().join(" "));
     }
 }
 

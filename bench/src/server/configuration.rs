@@ -41,7 +41,7 @@ pub(super) fn nchan(directory: &Path, listen: SocketAddr, setup: &Setup) -> Resu
 
 /// nginx with one worker, which hands everything to the hub at `upstream`.
 pub(super) fn proxy(directory: &Path, listen: SocketAddr, upstream: SocketAddr) -> Result<Command> {
-    let to_hub = format!("upstream hub {{ server {upstream}; keepalive 64; }}");
+    let to_hub = format!("upstream hub {{ server {upstream}; keepalive 5000; }}");
     let location = "location / {
             proxy_pass http://hub;
             proxy_http_version 1.1;
