@@ -266,7 +266,8 @@ fn whom_nginx_hands_over_the_next_hub_believes_too() {
     let site = Site::new();
     let path = site.path("run/trusted.sock");
     let listen = format!("unix:{}", path.display());
-    let with = |size| site.config(&[("linger", "10s"), ("trusted_listen", &listen), ("max_message_size", size)]);
+    let with = |mode| site.config(&[("linger", "10s"), ("trusted_listen", &listen), ("socket_mode", mode)]);
+    let open = "lets every user of this machine come by trusted_listen";
     let ask = |connection: &mut UnixStream, headers: &str| {
         connection.write_all(format!("GET /poll/x HTTP/1.1\r\nHost: x\r\n{headers}\r\n").as_bytes()).unwrap();
         let mut answer = Vec::new();
@@ -283,13 +284,15 @@ fn whom_nginx_hands_over_the_next_hub_believes_too() {
         connection
     };
     let identity = "X-Push-Identity: {\"channels\":[\"a\"]}\r\n";
-    let mut before = Leased::start(&site, &with("32k"));
+    let mut before = Leased::start(&site, &with("0660"));
+    assert!(!site.log().contains(open), "{}", site.log());
     assert!(site.log().contains(&format!("trusted listener on {listen}")), "{}", site.log());
     let mut idle = connect();
     assert_eq!(ask(&mut idle, identity), "304");
     before.give_up();
-    let after = Leased::start(&site, &with("1k"));
+    let after = Leased::start(&site, &with("0666"));
     assert_eq!(after.how(), took_over(CONFIGURATION), "{}", site.log());
+    assert!(site.log().contains(open), "{}", site.log());
     // The connection that nginx keeps, and a new one.
     assert_eq!(ask(&mut idle, identity), "304");
     assert_eq!(ask(&mut connect(), identity), "304");

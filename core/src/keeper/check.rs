@@ -17,6 +17,13 @@ pub(super) fn log_start(config: &Config) {
             tracing::info!("{name} on {address}");
         }
     }
+    if config.socket_mode & 0o002 != 0 && !config.trusted_listen.is_empty() {
+        tracing::warn!(
+            "socket_mode = {:04o} lets every user of this machine come by trusted_listen and say who he is; set 0660, and \
+             socket_group for nginx",
+            config.socket_mode
+        );
+    }
     tracing::info!("attach socket {}", Address::Unix(config.socket.clone()));
     for location in config.locations.iter().filter(|location| location.public) {
         if matches!(location.handler, Handler::Publisher { .. }) {
