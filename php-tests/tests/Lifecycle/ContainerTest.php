@@ -42,9 +42,10 @@ final class ContainerTest extends TestCase
     private function start(array $init = [], array $pool = []): FpmPool
     {
         // Nobody waits for the linger here.
+        $ini = ['push.linger' => '1h', 'push.timeout' => '5s'];
         $container = [...self::CONTAINER, ...$init];
 
-        return $this->fpm = FpmPool::start(['push.linger' => '1h'], $pool, false, null, ['-n'], $container);
+        return $this->fpm = FpmPool::start($ini, $pool, false, null, ['-n'], $container);
     }
 
     private function seats(string $channel, int $count): void

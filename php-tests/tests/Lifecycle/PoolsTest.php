@@ -33,11 +33,11 @@ final class PoolsTest extends TestCase
     private function pool(?string $namespace): FpmPool
     {
         $first = $this->pools[0] ?? null;
-        $ini = $first === null ? [] : [
+        $ini = ['push.timeout' => '5s'] + ($first === null ? [] : [
             'push.socket' => $first->socket,
             'push.listen' => $first->address,
             'push.log' => "{$first->directory}/hub.log",
-        ];
+        ]);
         $pool = $namespace === null ? [] : ['php_admin_value[push.namespace]' => $namespace];
 
         return $this->pools[] = FpmPool::start($ini, $pool);
@@ -127,7 +127,7 @@ final class PoolsTest extends TestCase
         // The scripts are to have the same paths there.
         $script = "set -e; $mount; mkdir -p \"\$1\$3\"; mount --bind \"\$3\" \"\$1\$3\"; shift 3; exec \"\$@\"";
         $container = ['unshare', '--mount', 'sh', '-c', $script, 'sh', $root, $run, $directory];
-        $fpm = FpmPool::start(['push.socket' => "$run/hub.sock"], ['chroot' => $root], false, $directory, ['-n'], $container);
+        $fpm = FpmPool::start(['push.socket' => "$run/hub.sock", 'push.timeout' => '5s'], ['chroot' => $root], false, $directory, ['-n'], $container);
         $this->pools[] = $fpm;
         self::assertSame($error !== null, $fpm->run("return !file_exists('/proc/self') && !file_exists('$run');"));
         self::assertFalse($fpm->run('return file_exists("/bin");'), 'it has another root');
@@ -151,7 +151,7 @@ final class PoolsTest extends TestCase
             self::markTestSkipped('this PHP has no FFI');
         }
         $options = ['-n', '-d', 'ffi.enable=1', ...(is_file($ffi) ? ['-d', 'extension=ffi'] : [])];
-        $fpm = $this->pools[] = FpmPool::start([], ['pm.max_children' => 2], false, null, $options);
+        $fpm = $this->pools[] = FpmPool::start(['push.timeout' => '5s'], ['pm.max_children' => 2], false, null, $options);
         $hub = $fpm->run('return push_status()["pid"];');
         $files = Directory::make('worker');
         chmod($files, 0777);

@@ -225,7 +225,7 @@ final class ScriptsTest extends TestCase
             }
             Push\Tests\Support\Wait::until(fn () => push_channel_info(\$channel)->published >= 1201, 'all are published');
             return [\$codes, count(array_unique(\$ids)), push_publish(\$channel, 'parent')->id];
-            PHP, ['ffi.enable' => '1'] + (is_file($ffi) ? ['extension' => 'ffi'] : []))->result();
+            PHP, ['ffi.enable' => '1', 'push.timeout' => '5s'] + (is_file($ffi) ? ['extension' => 'ffi'] : []))->result();
         self::assertSame([[0, 'killed', 0, 'killed'], 401, 1202], $results);
     }
 
