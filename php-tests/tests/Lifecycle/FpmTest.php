@@ -10,6 +10,7 @@ use Push\Tests\Support\Directory;
 use Push\Tests\Support\FpmPool;
 use Push\Tests\Support\Hub;
 use Push\Tests\Support\Machine;
+use Push\Tests\Support\Php;
 use Push\Tests\Support\Subscriber;
 use Push\Tests\Support\Wait;
 
@@ -226,6 +227,66 @@ final class FpmTest extends TestCase
         self::assertSame($hub, self::hub($fpm));
         $fpm->stop();
         self::assertEnds($hub, $fpm);
+    }
+
+    /** Of what the endless script has published all that is still stored: without a gap up to the last that was counted. */
+    private static function assertNothingTorn(FpmPool $fpm, string $channel): void
+    {
+        [$count, $wrong, $last] = Php::run(<<<PHP
+            [\$next, \$wrong, \$after] = [null, [], null];
+            while (\$page = push_history('$channel', \$after, 10000)) {
+                foreach (\$page as \$message) {
+                    \$next ??= (int) \$message->data;
+                    if (\$message->data !== (string) \$next++) {
+                        \$wrong[] = [\$next, \$message->data];
+                    }
+                    \$after = \$message->position;
+                }
+            }
+            return [push_channel_info('$channel')->published, array_slice(\$wrong, 0, 5), \$next];
+            PHP, ['push.socket' => $fpm->socket, 'push.timeout' => '5s']);
+        self::assertSame([], $wrong);
+        self::assertSame($count, $last);
+        self::assertGreaterThan(0, $count);
+    }
+
+    private const ENDLESS = <<<'PHP'
+        fastcgi_finish_request();
+        for ($i = 0; ; $i += 2) {
+            push_publish_async('endless', (string) $i);
+            push_publish('endless', (string) ($i + 1));
+        }
+        PHP;
+
+    public function testAWorkerThatTakesTooLongIsEndedBetweenTwoMessages(): void
+    {
+        $pool = ['pm.max_children' => 2, 'request_terminate_timeout' => '1s'];
+        $pool['request_terminate_timeout_track_finished'] = 'yes';
+        $fpm = $this->start(['push.timeout' => '5s'], $pool);
+        $hub = self::hub($fpm);
+        $fpm->request($fpm->script(self::ENDLESS));
+        $ended = static fn (): bool => str_contains($fpm->log(), 'execution timed out');
+        Wait::until($ended, 'php-fpm ends the worker');
+        Wait::until(static fn (): bool => str_contains($fpm->log(), 'exited on signal 15'), 'it is gone');
+        self::assertNothingTorn($fpm, 'endless');
+        self::assertSame([$hub, 1], $fpm->run('return [push_status()["pid"], push_publish("c", "x")->id];'));
+    }
+
+    public function testAReloadThatEndsABusyWorkerLosesNothing(): void
+    {
+        $pool = ['pm.max_children' => 2, 'process_control_timeout' => '1s'];
+        $fpm = $this->start(['push.timeout' => '5s'], $pool);
+        $hub = self::hub($fpm);
+        [$channel, $subscriber] = self::subscribe($fpm);
+        $fpm->request($fpm->script(self::ENDLESS));
+        $busy = 'return push_channel_info("endless")?->published ?? 0;';
+        Wait::until(static fn (): bool => $fpm->run($busy) > 100, 'a worker is busy');
+        $fpm->reload();
+        self::assertNothingTorn($fpm, 'endless');
+        self::assertSame($hub, self::hub($fpm));
+        self::assertTrue($subscriber->waits());
+        self::assertSame(1, $fpm->run("return push_publish('$channel', 'after the reload')->subscribers;"));
+        self::assertSame('after the reload', $subscriber->answer()->body);
     }
 
     public function testAKilledHubIsReplacedUnderTheWorkers(): void

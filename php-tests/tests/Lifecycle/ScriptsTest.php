@@ -296,6 +296,18 @@ final class ScriptsTest extends TestCase
         self::assertSame(['x'], self::stored('preload'), 'a preloaded file may call');
     }
 
+    public function testACommandThatOnlyLooksStartsNothingWhenItPreloads(): void
+    {
+        $arguments = [];
+        foreach (self::compiled(self::PRELOADED) as $name => $value) {
+            array_push($arguments, '-d', "$name=$value");
+        }
+        $fpm = FpmPool::probe([...$arguments, '-t']);
+        self::assertStringContainsString('test is successful', $fpm->log());
+        self::assertDirectoryDoesNotExist(dirname($fpm->socket), $fpm->log());
+        self::assertFileDoesNotExist("{$fpm->directory}/hub.log");
+    }
+
     public function testFpmPreloadsWithItsHub(): void
     {
         $fpm = FpmPool::start(self::compiled(self::PRELOADED));

@@ -94,7 +94,13 @@ final class FpmPool
         if (Machine::root()) {
             $pool += ['user' => $user, 'group' => $user];
         }
-        $lines = ['[global]', "pid = $directory/fpm.pid", "error_log = $directory/fpm.log", '[test]'];
+        $lines = ['[global]', "pid = $directory/fpm.pid", "error_log = $directory/fpm.log"];
+        if (isset($pool['process_control_timeout'])) {
+            // Of the master, not of a pool.
+            $lines[] = "process_control_timeout = {$pool['process_control_timeout']}";
+            unset($pool['process_control_timeout']);
+        }
+        $lines[] = '[test]';
         foreach ($pool as $name => $value) {
             $lines[] = "$name = $value";
         }
