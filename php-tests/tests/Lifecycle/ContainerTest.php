@@ -6,6 +6,7 @@ namespace Push\Tests\Lifecycle;
 
 use PHPUnit\Framework\TestCase;
 use Push\Tests\Support\Connection;
+use Push\Tests\Support\Directory;
 use Push\Tests\Support\FpmPool;
 use Push\Tests\Support\Machine;
 use Push\Tests\Support\Subscriber;
@@ -134,6 +135,23 @@ final class ContainerTest extends TestCase
         }
         self::assertTrue($poll->waits());
         self::assertSame(1, $fpm->run("return push_publish('$channel', 'x')->subscribers;"));
+    }
+
+    public function testAContainerWhoseFilesCannotBeWritten(): void
+    {
+        $directory = Directory::make('fpm');
+        // What is left is a volume for sockets, secret and log.
+        $mount = 'mount --bind "$0" "$0" && mount -o remount,bind,ro / && exec "$@"';
+        $container = [...self::CONTAINER, 'sh', '-c', $mount, $directory];
+        $ini = ['push.timeout' => '5s'];
+        $fpm = $this->fpm = FpmPool::start($ini, [], false, $directory, ['-n'], $container);
+        self::assertFalse($fpm->run('return @touch("/var/tmp/push-test");'));
+        $hub = $fpm->find(['push-hub: hub']);
+        self::assertSame(1, $fpm->run('return push_publish("c", "x")->id;'));
+        posix_kill($hub, SIGKILL);
+        self::assertSame(2, $fpm->run('return push_publish("c", "x")->id;'));
+        posix_kill($fpm->find(['push-hub: keeper']), SIGKILL);
+        Wait::until(static fn (): bool => $fpm->find(['push-hub: restored keeper']) !== null, 'another keeper');
     }
 
     public function testAStoppedHubDelaysTheEndOnlyForAMoment(): void
