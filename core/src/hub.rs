@@ -34,8 +34,11 @@ use crate::store::{self, Saver};
 
 /// How often what has expired is looked for. Expiry is checked on access; this only gives memory back.
 const SWEEP: Duration = Duration::from_secs(5);
-/// Bytes that expire at once from which on it is worth while to look for free pages.
+/// Bytes given back to the heap from which on it is worth while to look for free pages, and from which on when no more come.
 const WORTH_TRIMMING: usize = 1 << 20;
+const LITTLE: usize = 64 << 10;
+/// What a connection that ends gives back, about.
+const CONNECTION: usize = 256;
 /// Descriptors that browsers leave to publishers, clients and the hub itself.
 const RESERVE: u64 = 64;
 /// What the last save may take.
@@ -458,7 +461,31 @@ async fn keep_presence(engine: Arc<Sequencer>, mut stop: watch::Receiver<bool>) 
     }
 }
 
+/// What was given back to the heap since it was trimmed.
+#[derive(Default)]
+struct Loose {
+    bytes: usize,
+    /// Who was connected when it was looked at last.
+    connections: usize,
+}
+
+impl Loose {
+    /// Counts these bytes, and the connections that are gone. What comes and goes all the time is used again, so little of it
+    /// is left where it is; but not what was the last of it.
+    fn is_worth_trimming(&mut self, freed: usize, connections: usize) -> bool {
+        let more = freed + self.connections.saturating_sub(connections) * CONNECTION;
+        self.connections = connections;
+        self.bytes += more;
+        let worth = self.bytes >= if more == 0 { LITTLE } else { WORTH_TRIMMING };
+        if worth {
+            self.bytes = 0;
+        }
+        worth
+    }
+}
+
 async fn sweep(engine: Arc<Sequencer>, mut stop: watch::Receiver<bool>) {
+    let mut loose = Loose::default();
     loop {
         tokio::select! {
             () = tokio::time::sleep(SWEEP) => {}
@@ -474,8 +501,31 @@ async fn sweep(engine: Arc<Sequencer>, mut stop: watch::Receiver<bool>) {
             // Others want the engine, and this thread, meanwhile.
             yield_now().await;
         }
-        if freed >= WORTH_TRIMMING {
+        if loose.is_worth_trimming(freed, engine.connections()) {
             process::trim_heap();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_heap_is_trimmed_when_much_was_freed_and_when_no_more_is() {
+        let mut loose = Loose::default();
+        assert!(!loose.is_worth_trimming(0, 0));
+        assert!(loose.is_worth_trimming(WORTH_TRIMMING, 0));
+        assert!(!loose.is_worth_trimming(0, 0));
+        // Little at a time, and then nothing.
+        assert!(!loose.is_worth_trimming(LITTLE / 2, 0));
+        assert!(!loose.is_worth_trimming(LITTLE / 2, 0));
+        assert!(loose.is_worth_trimming(0, 0));
+        assert!(!loose.is_worth_trimming(LITTLE - 1, 0));
+        assert!(!loose.is_worth_trimming(0, 0));
+        // Connections count when they go.
+        assert!(!loose.is_worth_trimming(0, 10_000));
+        assert!(loose.is_worth_trimming(0, 0));
+        assert!(!loose.is_worth_trimming(0, 0));
     }
 }

@@ -74,6 +74,11 @@ impl Counters {
         self.open.set(connections as u64);
     }
 
+    /// How many it has.
+    pub(crate) fn connections(&self) -> usize {
+        self.open.get() as usize
+    }
+
     /// A connection waits in its seats.
     pub(crate) fn seated(&self, mode: Mode) {
         self.transport(mode).add(1);

@@ -563,6 +563,11 @@ impl Sequencer {
         self.mailboxes.iter().map(|mailbox| &mailbox.counters)
     }
 
+    /// Connections that are open.
+    pub(crate) fn connections(&self) -> usize {
+        self.counters().map(Counters::connections).sum()
+    }
+
     /// What the subscriber missed, or a seat in each of its channels. One step for the whole set, so that no publication
     /// falls between look-up and seat, nor between two of the channels.
     pub(crate) fn resume_or_wait(&self, thread: ThreadId, subscribe: Subscribe<'_>) -> Result<Resume, Refusal> {
