@@ -42,7 +42,6 @@ impl Position {
         u64::from(self.time) << 32 | u64::from(self.tag)
     }
 
-    #[cfg(feature = "hub")]
     pub(crate) fn unpack(word: u64) -> Self {
         Self { time: (word >> 32) as u32, tag: word as u32 }
     }
@@ -156,6 +155,7 @@ pub struct Published {
 
 impl Published {
     /// As the progress of a client keeps it.
+    #[cfg(feature = "hub")]
     pub(crate) fn words(self) -> [u64; 3] {
         [self.id, self.position.pack(), u64::from(self.subscribers)]
     }
