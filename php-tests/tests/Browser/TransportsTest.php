@@ -129,9 +129,9 @@ final class TransportsTest extends TestCase
             $other->add($code);
             $other->browser->until('socket.readyState === WebSocket.OPEN', 'an open WebSocket');
             foreach (self::TEXTS as $at => $text) {
-                // A connection of this test lives for two seconds only.
-                self::$page->browser->until('socket.readyState === WebSocket.OPEN', 'an open WebSocket');
-                self::$page->browser->script('socket.send(JSON.stringify({ text: arguments[0] }))', $text);
+                // A connection of this test lives for two seconds only, so whether it is open is asked where it is used.
+                $message = json_encode(json_encode(compact('text')));
+                self::$page->browser->until("socket.readyState === WebSocket.OPEN && [socket.send($message)]", 'an open WebSocket');
                 self::assertCount($at + 1, self::$page->shows($at + 1));
             }
             self::assertSame(self::TEXTS, self::$page->shown());
