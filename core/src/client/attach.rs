@@ -14,7 +14,8 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
 
-use super::{Client, Deadline, Hub, Link, Options};
+use super::link::{Deadline, Hub, Link};
+use super::{Client, Options};
 use crate::call::{Hello, OLDEST, PROTOCOL, Welcome};
 use crate::error::Error;
 use crate::shm::doorbell::Line;

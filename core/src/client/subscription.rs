@@ -13,7 +13,8 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 
-use super::{Came, Client, LONGEST_PAUSE, LONGEST_REPLY, Link, nonsense};
+use super::link::Link;
+use super::{Came, Client, LONGEST_PAUSE, LONGEST_REPLY, nonsense};
 use crate::call::{Answer, Call, Delivery, Reply};
 use crate::error::Error;
 use crate::message::Position;
