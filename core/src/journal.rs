@@ -111,6 +111,8 @@ pub(crate) struct Region {
     layout: Layout,
     /// Where the extents begin.
     data: usize,
+    /// Where each set of bits begins, in the order of [`Bits`].
+    bits: [usize; 2],
     pages: u32,
     free: Mutex<Free>,
     /// Bytes of `Free::kept`, for those who ask all the time.
@@ -118,6 +120,8 @@ pub(crate) struct Region {
     /// Whether changes are noted, for a disk.
     tracked: bool,
     changed: AtomicBool,
+    /// Page 0, which changes several times with each message, is among that.
+    words_changed: AtomicBool,
     /// The system had no page left.
     exhausted: AtomicBool,
     file: OwnedFd,
@@ -444,11 +448,13 @@ impl Region {
             len,
             layout,
             data: layout.data() as usize,
+            bits: [0, layout.bit_pages() * PAGE].map(|from| layout.saved() as usize + from),
             pages: layout.pages,
             free: Mutex::default(),
             kept: AtomicUsize::new(0),
             tracked,
             changed: AtomicBool::new(false),
+            words_changed: AtomicBool::new(false),
             exhausted: AtomicBool::new(false),
             file,
         });
@@ -591,7 +597,10 @@ impl Region {
 
     /// Stores the word after everything that this thread has stored before, as far as the next hub can see it.
     pub(crate) fn store(&self, word: Word, value: u64) {
-        self.mark(0..1);
+        if self.tracked && !self.words_changed.load(Ordering::Relaxed) {
+            self.mark(0..1);
+            self.words_changed.store(true, Ordering::Relaxed);
+        }
         self.at(word as usize * 8).store(value, Ordering::Release);
     }
 
@@ -603,7 +612,7 @@ impl Region {
 
     /// A word before or behind the extents.
     fn at(&self, offset: usize) -> &AtomicU64 {
-        let outside = offset < self.data || (self.layout.saved() as usize..self.len).contains(&offset);
+        let outside = offset < self.data || (self.bits[0]..self.len).contains(&offset);
         assert!(offset.is_multiple_of(8) && outside);
         // SAFETY: mapped and aligned, checked above; this part of the mapping is reached in no other way.
         unsafe { self.base.add(offset).cast::<AtomicU64>().as_ref() }
@@ -616,12 +625,7 @@ impl Region {
     }
 
     fn bit(&self, page: usize, of: Bits) -> Bit<'_> {
-        Bit { word: self.at(self.bits(of) + page / 64 * 8), mask: 1 << (page % 64) }
-    }
-
-    /// Where these bits begin.
-    fn bits(&self, of: Bits) -> usize {
-        self.layout.saved() as usize + of as usize * self.layout.bit_pages() * PAGE
+        Bit { word: self.at(self.bits[of as usize] + page / 64 * 8), mask: 1 << (page % 64) }
     }
 
     /// These pages change. Said before they do; who takes them is not in the critical section at that time.
@@ -653,14 +657,15 @@ impl Region {
     /// critical section, as all that follows.
     pub(crate) fn take_changed(&self, pages: &mut Vec<u32>) {
         self.changed.store(false, Ordering::Relaxed);
+        self.words_changed.store(false, Ordering::Relaxed);
         for at in 0..self.layout.saved_pages().div_ceil(64) {
-            let changed = self.at(self.bits(Bits::Changed) + at * 8);
+            let changed = self.at(self.bits[Bits::Changed as usize] + at * 8);
             let mut bits = changed.load(Ordering::Relaxed);
             if bits == 0 {
                 continue;
             }
             // In this order: a hub that is killed in between leaves them twice.
-            self.at(self.bits(Bits::Taken) + at * 8).fetch_or(bits, Ordering::Relaxed);
+            self.at(self.bits[Bits::Taken as usize] + at * 8).fetch_or(bits, Ordering::Relaxed);
             changed.store(0, Ordering::Release);
             while bits != 0 {
                 pages.push((at * 64) as u32 + bits.trailing_zeros());
@@ -672,7 +677,7 @@ impl Region {
     /// What was taken is on the disk.
     pub(crate) fn saved(&self) {
         for at in 0..self.layout.saved_pages().div_ceil(64) {
-            let word = self.at(self.bits(Bits::Taken) + at * 8);
+            let word = self.at(self.bits[Bits::Taken as usize] + at * 8);
             // To read a hole costs nothing, to write one a page.
             if word.load(Ordering::Relaxed) != 0 {
                 word.store(0, Ordering::Relaxed);
@@ -684,8 +689,8 @@ impl Region {
     pub(crate) fn not_saved(&self) {
         self.lock().freed = vec![Span { page: 0, pages: self.pages }];
         for at in 0..self.layout.saved_pages().div_ceil(64) {
-            let taken = self.at(self.bits(Bits::Taken) + at * 8);
-            let changed = self.at(self.bits(Bits::Changed) + at * 8);
+            let taken = self.at(self.bits[Bits::Taken as usize] + at * 8);
+            let changed = self.at(self.bits[Bits::Changed as usize] + at * 8);
             let bits = taken.load(Ordering::Relaxed);
             if bits != 0 {
                 changed.fetch_or(bits, Ordering::Relaxed);
