@@ -18,6 +18,9 @@ use crate::server::Target;
 const CONNECTIONS_PER_TURN: usize = 32;
 /// Operations until the names are new ones.
 const EPOCH: u32 = 1_000;
+/// For so many of them a message may be on its way: a minute.
+const EPOCHS: u32 = 50;
+const OPERATIONS_PER_TURN: u32 = 64;
 /// Memory is compared with that at this moment, and again so long after all have left.
 const MINUTE: Duration = Duration::from_secs(60);
 const SAMPLE: Duration = Duration::from_secs(10);
@@ -98,11 +101,13 @@ fn run(scenario: &Scenario, target: &Target, ever_new: bool) -> Result<Figures> 
     let (mut operations, mut oldest) = (0_u32, 0_u32);
     while begin.elapsed() < length {
         let due = (begin.elapsed().as_secs_f64() * f64::from(size.rate)) as u32;
-        while operations < due {
+        // Answers are read in between, also after a moment in which others had the processor.
+        let soon = due.min(operations + OPERATIONS_PER_TURN);
+        while operations < soon {
             operations += 1;
             if ever_new && operations % EPOCH == 0 {
                 oldest += channels;
-                run.sent.retain(|channel, _| channel + 4 * channels > oldest);
+                run.sent.retain(|channel, _| channel + EPOCHS * channels > oldest);
             }
             let leaving = run.random(size.subscribers as u32) as usize;
             let channel = oldest + run.random(channels);
@@ -112,7 +117,8 @@ fn run(scenario: &Scenario, target: &Target, ever_new: bool) -> Result<Figures> 
             let channel = oldest + run.random(channels);
             run.publish(&mut pool, channel)?;
         }
-        run.turn(&mut pool, Duration::from_millis(1))?;
+        let wait = if operations < due { Duration::ZERO } else { Duration::from_millis(1) };
+        run.turn(&mut pool, wait)?;
         if Instant::now() >= next_sample {
             next_sample += SAMPLE.min(compared);
             let memory = server.memory()?;
