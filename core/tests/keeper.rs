@@ -4,6 +4,7 @@
 mod support;
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +16,7 @@ use rustix::process::Signal;
 use support::process::*;
 use support::stream::Stream;
 use support::websocket::WebSocket;
-use support::{Client, wait_until};
+use support::{Client, seccomp, wait_until};
 
 const RESTORED: &str = "push-hub: restored keeper";
 const HUB: &str = "push-hub: hub";
@@ -336,6 +337,83 @@ fn contained(site: &Site, shell: &str) -> Option<Foreground> {
     let mut command = Command::new("unshare");
     command.args(apart).args(["sh", "-c", shell, PROGRAM]).arg(file);
     Some(Foreground::start_by(&mut command, site))
+}
+
+/// What Docker and Podman deny in a container that has no capabilities.
+const DENIED: [libc::c_long; 47] = [
+    libc::SYS_acct,
+    libc::SYS_add_key,
+    libc::SYS_bpf,
+    libc::SYS_clock_adjtime,
+    libc::SYS_clock_settime,
+    libc::SYS_delete_module,
+    libc::SYS_finit_module,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fsopen,
+    libc::SYS_fspick,
+    libc::SYS_get_mempolicy,
+    libc::SYS_init_module,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_io_uring_setup,
+    libc::SYS_kcmp,
+    libc::SYS_kexec_load,
+    libc::SYS_keyctl,
+    libc::SYS_lookup_dcookie,
+    libc::SYS_mbind,
+    libc::SYS_migrate_pages,
+    libc::SYS_mount,
+    libc::SYS_mount_setattr,
+    libc::SYS_move_mount,
+    libc::SYS_move_pages,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_open_tree,
+    libc::SYS_perf_event_open,
+    libc::SYS_personality,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_pivot_root,
+    libc::SYS_quotactl,
+    libc::SYS_reboot,
+    libc::SYS_request_key,
+    libc::SYS_set_mempolicy,
+    libc::SYS_setdomainname,
+    libc::SYS_sethostname,
+    libc::SYS_setns,
+    libc::SYS_settimeofday,
+    libc::SYS_swapoff,
+    libc::SYS_swapon,
+    libc::SYS_syslog,
+    libc::SYS_umount2,
+    libc::SYS_unshare,
+    libc::SYS_userfaultfd,
+    libc::SYS_vhangup,
+];
+
+#[test]
+fn what_containers_deny_is_not_needed() {
+    let site = Site::new();
+    let error = |number: i32| libc::SECCOMP_RET_ERRNO | number as u32;
+    // Of this one the C library expects to hear that there is no such call.
+    let filters =
+        [seccomp::filter(&DENIED, error(libc::EPERM)), seccomp::filter(&[libc::SYS_clone3], error(libc::ENOSYS))];
+    let mut command = Command::new(PROGRAM);
+    command.arg("--config").arg(site.write(&site.config(&[])));
+    let hold = move || filters.iter().try_for_each(|filter| seccomp::hold_to(filter, 0).map(drop));
+    // SAFETY: it makes system calls only.
+    unsafe { command.pre_exec(hold) };
+    let _running = Foreground::start_by(&mut command, &site);
+    let held = |pid: i32| assert_eq!(status_field(pid, "Seccomp"), "2", "by filters");
+    for round in 0..3 {
+        let hub = site.serving();
+        held(hub);
+        site.publish("a", "x");
+        assert_eq!(texts(&site, "a").len(), 2 * round + 1);
+        signal(hub, Signal::KILL);
+        await_hub(&site, hub);
+        site.publish("a", "y");
+        held(kill_keeper(&site));
+    }
 }
 
 fn zombies(parent: i32) -> usize {

@@ -30,7 +30,7 @@ use rustix::net::{
 };
 use rustix::process::Signal;
 use support::process::{Foreground, Leased, PROGRAM, Site, kill_both, signal};
-use support::{DEADLINE, wait_until};
+use support::{DEADLINE, seccomp, wait_until};
 
 /// As a PHP worker has it.
 fn attach(site: &Site) -> client::Client {
@@ -334,8 +334,10 @@ impl Disk {
     fn of(command: &mut Command, store: PathBuf) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let failing = Arc::<Mutex<Vec<libc::c_long>>>::default();
+        let calls = [libc::SYS_pwrite64, libc::SYS_fdatasync, libc::SYS_fsync, RENAME];
+        let filter = seccomp::filter(&calls, libc::SECCOMP_RET_USER_NOTIF);
         // SAFETY: `watch` makes system calls only.
-        unsafe { command.pre_exec(move || watch(&theirs)) };
+        unsafe { command.pre_exec(move || watch(&filter, &theirs)) };
         let fail = failing.clone();
         std::thread::spawn(move || {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -364,32 +366,10 @@ impl Disk {
 }
 
 /// From here on others are asked about the disk calls of this process and its children; the descriptor for that is sent.
-fn watch(to: &UnixStream) -> std::io::Result<()> {
-    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
-    const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
-    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
-    let line = |code, jt, k| libc::sock_filter { code, jt, jf: 0, k };
-    let mut filter = [
-        line(LOAD, 0, 0),
-        line(EQUAL, 4, libc::SYS_pwrite64 as u32),
-        line(EQUAL, 3, libc::SYS_fdatasync as u32),
-        line(EQUAL, 2, libc::SYS_fsync as u32),
-        line(EQUAL, 1, RENAME as u32),
-        line(RETURN, 0, libc::SECCOMP_RET_ALLOW),
-        line(RETURN, 0, libc::SECCOMP_RET_USER_NOTIF),
-    ];
-    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
-    let (set, listen) = (libc::SECCOMP_SET_MODE_FILTER, libc::SECCOMP_FILTER_FLAG_NEW_LISTENER);
-    // SAFETY: the pointers are to locals.
-    let listener = unsafe {
-        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-        libc::syscall(libc::SYS_seccomp, set, listen, &raw const program)
-    };
-    if listener < 0 {
-        return Err(std::io::Error::last_os_error());
-    }
+fn watch(filter: &[libc::sock_filter], to: &UnixStream) -> std::io::Result<()> {
+    let listener = seccomp::hold_to(filter, libc::SECCOMP_FILTER_FLAG_NEW_LISTENER)?;
     // SAFETY: the kernel has just made it for us.
-    let listener = [unsafe { BorrowedFd::borrow_raw(listener as i32) }];
+    let listener = [unsafe { BorrowedFd::borrow_raw(listener) }];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     assert!(control.push(SendAncillaryMessage::ScmRights(&listener)));

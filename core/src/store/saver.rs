@@ -141,8 +141,9 @@ impl Work {
             match self.save(clean) {
                 Ok(()) => {
                     self.progress.saves.fetch_add(1, Ordering::Relaxed);
-                    if self.progress.failing.swap(false, Ordering::Relaxed) {
+                    if !self.progress.works() {
                         tracing::warn!("store_path = \"{}\": messages are saved again", self.directory.display());
+                        self.progress.failing.store(false, Ordering::Relaxed);
                     }
                     backoff = RETRY;
                     wait = self.interval.saturating_sub(begun.elapsed());
@@ -164,11 +165,12 @@ impl Work {
         self.engine.with_journal(|region| region.not_saved());
         // The hub before this one is ending.
         let expected = error.kind() == io::ErrorKind::WouldBlock && self.started.elapsed() < HANDOVER;
-        if !expected && !self.progress.failing.swap(true, Ordering::Relaxed) {
+        if !expected && self.progress.works() {
             tracing::error!(
                 "{}. Until that is done messages are in memory only: they outlive hub and keeper, and not the machine",
                 explain(&self.directory, error)
             );
+            self.progress.failing.store(true, Ordering::Relaxed);
         }
     }
 

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
 pub mod process;
+pub mod seccomp;
 pub mod slow;
 pub mod stream;
 pub mod websocket;
