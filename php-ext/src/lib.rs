@@ -74,8 +74,17 @@ extern "C" fn startup(type_: c_int, module: c_int) -> c_int {
         if !ini::short_names() {
             zend::remove_function(functions::SHORT_NAME);
         }
-        if php_sapi_name().as_deref() == Some("fpm-fcgi") && fpm_serves() {
-            hub::start();
+        if php_sapi_name().as_deref() == Some("fpm-fcgi") {
+            match fpm_serves() {
+                Ok(true) => hub::start(),
+                Ok(false) => {}
+                Err(error) => zend::log_at_start(
+                    &format!(
+                        "push: no hub was started: {COMMAND_LINE}: {error}; mount /proc, or run the hub as a service"
+                    ),
+                    zend::Severity::Warning,
+                ),
+            }
         }
         Ok::<_, String>(())
     }));
@@ -106,9 +115,11 @@ extern "C" fn info(module: *mut ModuleEntry) {
     zend::info(module, rows.as_ref().map_or(&[], |rows| rows.as_slice()));
 }
 
+const COMMAND_LINE: &str = "/proc/self/cmdline";
+
 /// Whether this FPM is going to serve; `-t` and the like start the modules too, and end.
-fn fpm_serves() -> bool {
-    std::fs::read("/proc/self/cmdline").is_ok_and(|line| serves(line.split(|byte| *byte == 0).skip(1)))
+fn fpm_serves() -> std::io::Result<bool> {
+    Ok(serves(std::fs::read(COMMAND_LINE)?.split(|byte| *byte == 0).skip(1)))
 }
 
 /// Reads the arguments as FPM's `php_getopt` does. What it does not know ends FPM with its usage.

@@ -5,6 +5,7 @@ declare(strict_types=1);
 namespace Push\Tests\Lifecycle;
 
 use PHPUnit\Framework\TestCase;
+use Push\Exception\HubUnavailable;
 use Push\Tests\Support\Connection;
 use Push\Tests\Support\Directory;
 use Push\Tests\Support\FpmPool;
@@ -152,6 +153,50 @@ final class ContainerTest extends TestCase
         self::assertSame(2, $fpm->run('return push_publish("c", "x")->id;'));
         posix_kill($fpm->find(['push-hub: keeper']), SIGKILL);
         Wait::until(static fn (): bool => $fpm->find(['push-hub: restored keeper']) !== null, 'another keeper');
+    }
+
+    public function testAContainerWithoutProcIsToldWhatItNeeds(): void
+    {
+        $fpm = $this->start(['sh', '-c', 'mount -t tmpfs -o ro none /proc && exec "$0" "$@"']);
+        self::assertStringContainsString('no hub was started: /proc/self/cmdline: No such file', $fpm->log());
+        self::assertStringContainsString('mount /proc, or run the hub as a service', $fpm->log());
+        self::assertSame(HubUnavailable::class, $fpm->run('return push_publish("c", "x");')['class'] ?? null);
+    }
+
+    /** As `docker run --pids-limit`: what cannot be started now is started when there is room. */
+    public function testALimitOfProcesses(): void
+    {
+        $group = '/sys/fs/cgroup/pids/push-' . getmypid();
+        if (!@mkdir($group)) {
+            self::markTestSkipped('this machine has no groups of processes that can be limited');
+        }
+        try {
+            $enter = 'echo $$ >"$0/cgroup.procs" && exec "$@"';
+            $container = ['sh', '-c', $enter, $group, ...self::CONTAINER];
+            $fpm = $this->fpm = FpmPool::start(['push.timeout' => '1s'], [], false, null, ['-n'], $container);
+            self::assertSame(1, $fpm->run('return push_publish("c", "x")->id;'));
+            $log = static fn (): string => (string) file_get_contents("{$fpm->directory}/hub.log");
+            $limit = static fn (int|string $most): mixed => file_put_contents("$group/pids.max", (string) $most);
+            // None for a process; one for a process without threads.
+            foreach ([0, 1] as $room) {
+                $hub = $fpm->find(['push-hub: hub']);
+                $others = (int) file_get_contents("$group/pids.current") - count(glob("/proc/$hub/task/*"));
+                $failures = substr_count($log(), 'Resource temporarily unavailable');
+                $limit($others + $room);
+                posix_kill($hub, SIGKILL);
+                Wait::until(
+                    static fn (): bool => substr_count($log(), 'Resource temporarily unavailable') > $failures,
+                    "the log says why there is no hub with room for $room",
+                );
+                self::assertFalse($fpm->run('return push_ping();'));
+                $limit('max');
+                Wait::until(static fn (): bool => $fpm->run('return push_ping();'), 'a hub');
+                self::assertSame($room + 2, $fpm->run('return push_publish("c", "x")->id;'));
+            }
+        } finally {
+            $this->tearDown();
+            Wait::until(static fn (): bool => trim((string) file_get_contents("$group/cgroup.procs")) === '' && rmdir($group), 'the group is empty');
+        }
     }
 
     public function testAStoppedHubDelaysTheEndOnlyForAMoment(): void
