@@ -100,9 +100,11 @@ fn what_is_gone_before_it_is_read_is_a_gap_said_once_and_before_the_rest() {
         }
     }
     assert!(heard.is_sorted() && heard.windows(2).all(|two| two[0] < two[1]), "in order, each once");
-    let holes = heard.windows(2).filter(|two| two[0] + 1 != two[1]).count();
-    assert_eq!((gaps.len(), holes), (1, 1), "{heard:?}");
-    let (at, position) = gaps[0];
+    let holes: Vec<usize> = (1..heard.len()).filter(|at| heard[at - 1] + 1 != heard[*at]).collect();
+    let said: Vec<usize> = gaps.iter().map(|(at, _)| *at).collect();
+    assert_eq!(said, holes, "{heard:?}");
+    // There may be others before, where the hub itself was too far behind.
+    let (at, position) = *gaps.last().unwrap();
     assert_eq!(heard[at..], (390..400).collect::<Vec<_>>(), "it comes before what is still there");
     // Who resumes from the gap gets the rest.
     let mut again = Subscription::new(client(&hub), &["a"], Some(position)).unwrap();
