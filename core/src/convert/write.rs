@@ -96,7 +96,7 @@ fn nginx(out: &mut String, site: &Site) {
         writeln!(out, "{}", format!("#     {}", one_line(text)).trim_end()).expect("a String takes all");
     };
     code("");
-    code("upstream push { server 127.0.0.1:8380; keepalive 64; }          # http level; `listen` of the hub");
+    code("upstream push { server 127.0.0.1:8380; keepalive 1024; }        # http level; `listen` of the hub");
     if admin {
         code("upstream push_admin { server unix:/run/push/admin.sock; }       # `admin_listen` of the hub");
     }

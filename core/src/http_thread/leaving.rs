@@ -1,12 +1,12 @@
 //! The way out of a thread whose hub is followed by another one, or ends with all processes around it.
 //!
-//! Where another follows: first it halts: it serves nothing more, and no call is carried out. Then all that its subscribers are owed is put out; after
-//! that nobody enters the engine again, whose journal is the other hub's by then. When that one serves, connections
-//! between two requests go over to it as they are, and who waits is answered with the position up to which it is complete:
-//! one after the other, so that ten thousand do not come back in the same millisecond.
+//! Where another follows, it halts first: it serves nothing more, and no call is carried out. Then all that its subscribers
+//! are owed is put out; after that nobody enters the engine again, whose journal is the other hub's by then. When that one
+//! serves, connections between two requests go over to it as they are, and who waits is answered with the position up to
+//! which it is complete: one after the other, so that ten thousand do not come back in the same millisecond.
 //!
-//! Where the kernel is about to end all processes of a container, everybody is answered at once. The hub goes on as if nothing was:
-//! should it live on, whoever was answered comes back.
+//! Where the kernel is about to end all processes of a container, everybody is answered at once. The hub goes on as if
+//! nothing was: should it live on, whoever was answered comes back.
 
 use std::mem;
 use std::rc::Rc;
