@@ -182,11 +182,18 @@ fn with_thread<F: Future>(settings: &[(&str, &str)], work: impl FnOnce(Arc<Seque
     });
 }
 
+/// Turns of the thread within which everything happens that is waited for.
+const PATIENCE: usize = 1_000_000;
+
 /// Comes again when the thread has done something.
 async fn until(mut done: impl FnMut() -> bool) {
-    while !done() {
+    for _ in 0..PATIENCE {
+        if done() {
+            return;
+        }
         yield_now().await;
     }
+    panic!("what is waited for does not happen");
 }
 
 /// A connection to the thread.

@@ -150,7 +150,7 @@ fn who_resumes_after_each_kill_misses_nothing_and_gets_nothing_twice() {
 #[test]
 #[ignore = "run by another test"]
 fn as_a_worker() {
-    let Ok(socket) = std::env::var("PUSH_TEST_WORKER") else { return };
+    let socket = std::env::var("PUSH_TEST_WORKER").expect("the test that runs this says where the hub is");
     let mut worker = client::Client::new(Options {
         socket: socket.into(),
         inherited: None,
@@ -166,9 +166,8 @@ fn as_a_worker() {
         worker.publish_async("a", &NewMessage::new(number.to_string().as_bytes())).unwrap();
     }
     println!("published");
-    loop {
-        std::thread::park();
-    }
+    // Until it is killed, or nobody is there any more to do that.
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
 }
 
 const MESSAGES: usize = 300;
@@ -185,7 +184,7 @@ fn in_the_ring(killed: bool) {
     assert!(says("attached"));
     let hub = site.hub();
     stop_process(hub);
-    writeln!(worker.0.stdin.take().unwrap(), "go").unwrap();
+    writeln!(worker.0.stdin.as_mut().unwrap(), "go").unwrap();
     assert!(says("published"));
     let worker = (!killed).then_some(worker);
     signal(hub, Signal::KILL);
