@@ -7,9 +7,13 @@ set -euo pipefail
 
 what=$1 for=$2
 
+# bindgen reads no libclang-cpp, which is the same library for C++ and comes with LLVM's other packages.
 libclang_found() {
-    [ -n "${LIBCLANG_PATH:-}" ] || have llvm-config || ldconfig -p | grep -q 'libclang[-.]' \
-        || compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null
+    [ -n "${LIBCLANG_PATH:-}" ] || {
+        ldconfig -p
+        compgen -G '/usr/lib/llvm*/lib*/libclang*.so*' || true
+        ! have llvm-config || compgen -G "$(llvm-config --prefix)/lib*/libclang*.so*" || true
+    } | grep -E 'libclang(-[0-9.]+)?\.so' >/dev/null
 }
 
 php_has() { [ -n "$PHP" ] && "$PHP" -r 'exit(extension_loaded($argv[1]) ? 0 : 1);' "$1"; }
