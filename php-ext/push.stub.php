@@ -222,7 +222,8 @@ namespace {
     function push_presence_offline(int|string $user, ?string $channel = null): bool {}
 
     /**
-     * Whether a user is online.
+     * Whether a user is online. After the first call to the hub it is looked up in memory that the hub shares: less than a
+     * microsecond, and nobody is woken.
      *
      * @param int|non-empty-string $user
      * @param ?non-empty-string $channel null: on the whole site.
@@ -233,7 +234,7 @@ namespace {
     function push_presence_is_online(int|string $user, ?string $channel = null): bool {}
 
     /**
-     * Which of these users are online, with one call: the contacts of a page.
+     * Which of these users are online: the contacts of a page. Looked up as push_presence_is_online() does, or with one call.
      *
      * @param array<int|non-empty-string> $users The keys do not matter.
      * @param ?non-empty-string $channel null: on the whole site.

@@ -921,7 +921,8 @@ push_status push_presence_offline(const push_client *client,
                                   bool *changed_out);
 
 /**
- * Whether a user is online.
+ * Whether a user is online. After the first call to the hub this is looked up in memory that the hub shares, which wakes
+ * nobody.
  *
  * `user`: not empty. `channel`: where; `len` 0: on the whole site. `online_out`: not NULL.
  *
@@ -934,7 +935,7 @@ push_status push_presence_is_online(const push_client *client,
                                     bool *online_out);
 
 /**
- * Which of these users are online, in their order.
+ * Which of these users are online, in their order. Looked up as `push_presence_is_online` does, or with one call.
  *
  * `users`: `count` of them, none empty. `channel`: where; `len` 0: on the whole site. `list_out`: gets them, to be freed with
  * `push_name_list_free()`.

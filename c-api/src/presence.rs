@@ -84,7 +84,8 @@ pub unsafe extern "C" fn push_presence_offline(
     })
 }
 
-/// Whether a user is online.
+/// Whether a user is online. After the first call to the hub this is looked up in memory that the hub shares, which wakes
+/// nobody.
 ///
 /// `user`: not empty. `channel`: where; `len` 0: on the whole site. `online_out`: not NULL.
 ///
@@ -112,7 +113,7 @@ pub unsafe extern "C" fn push_presence_is_online(
     })
 }
 
-/// Which of these users are online, in their order.
+/// Which of these users are online, in their order. Looked up as `push_presence_is_online` does, or with one call.
 ///
 /// `users`: `count` of them, none empty. `channel`: where; `len` 0: on the whole site. `list_out`: gets them, to be freed with
 /// `push_name_list_free()`.

@@ -61,7 +61,11 @@ pub enum Hello {
     Ending,
 }
 
-/// The answer to [`Hello::Attach`] and its like. With it comes one descriptor, the bell, unless the client was refused.
+/// Descriptors that come with a [`Welcome`] at most.
+pub const WELCOME_FDS: usize = 2;
+
+/// The answer to [`Hello::Attach`] and its like. With it come descriptors, unless the client was refused: the bell, and, if the
+/// hub has a set in which the client can look up who is online, that; the key to it stands in the segment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Welcome {
     /// What is spoken from here on: that of the client; with a refusal [`PROTOCOL`] of the hub.

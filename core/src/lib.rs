@@ -14,6 +14,7 @@ pub mod message;
 // The calling side, and the wire.
 pub mod client;
 pub mod shm;
+mod online;
 
 // The hub.
 #[cfg(feature = "hub")]

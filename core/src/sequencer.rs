@@ -41,6 +41,7 @@ use crate::lease::build;
 use crate::log::{Address, Log, Record};
 use crate::message::{Kind, Message, NewMessage, Position, Published};
 use crate::metrics::Counters;
+use crate::online::Secret;
 use crate::presence::{Presence, Settings, Tick};
 use crate::registry::{self, Registry};
 use crate::shm::progress::{self, Progress};
@@ -199,6 +200,8 @@ pub struct Sequencer {
     revoked: Arc<Revoked>,
     /// Something about who is online comes earlier than it was waited for.
     stirred: Notify,
+    /// By which clients see who is online.
+    shared: Option<(Secret, OwnedFd)>,
     /// Keeps the head for the hub that follows this one.
     control: Option<Arc<Control>>,
     /// How saving the journal goes, where it is saved.
@@ -227,7 +230,11 @@ impl Sequencer {
         let now = Moment::now().second();
         let (message_size, longest_name) = (limits.message_size.into(), limits.channel_id_length.into());
         let alive = || control.iter().for_each(|control| control.engine_lives());
-        let state = State::restore(limits, mailboxes.len(), start, now, journal, stored, &alive)?;
+        let mut state = State::restore(limits, mailboxes.len(), start, now, journal, stored, &alive)?;
+        let shared = state.share_presence().inspect_err(|error| {
+            tracing::warn!(%error, "clients cannot look up who is online, and have to ask");
+        });
+        let shared = shared.ok();
         let (revoked, crowded) = (state.revoked.clone(), state.crowded.clone());
         let (state, stirred, stored) = (Mutex::new(state), Notify::new(), stored.then(Arc::default));
         let started = Instant::now();
@@ -242,6 +249,7 @@ impl Sequencer {
             access,
             revoked,
             stirred,
+            shared,
             control,
             stored,
             crowded,

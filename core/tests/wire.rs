@@ -160,7 +160,7 @@ impl Drop for Recorder {
 }
 
 async fn record(socket: OwnedFd, state: Arc<State>, slowness: Duration) {
-    match rings::greet(socket, &state.admission, async |_, _| true).await {
+    match rings::greet(socket, &state.admission, |_| None, async |_, _| true).await {
         Ok(Greeting::Attach(client)) => {
             state.attached.fetch_add(1, SeqCst);
             let pid = client.peer().pid;

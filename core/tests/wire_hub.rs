@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use push_core::channel::Namespace;
 use push_core::client::{Client, Options};
 use push_core::error::Error;
 use push_core::message::NewMessage;
@@ -151,6 +152,91 @@ fn a_killed_hub_is_replaced_under_its_clients() {
         let info = patient.channel_info("b").expect("a hub").expect("a channel");
         assert_eq!(info.published, 50 * round, "what was accepted without acknowledgement reached the next hub, once");
     }
+}
+
+/// Who of these is online, in the channel and on the site.
+fn online(client: &mut Client, channel: Option<&str>) -> Result<Vec<String>, Error> {
+    client.presence_among(vec!["ann", "bob", "cid"], channel)
+}
+
+#[test]
+fn who_is_online_is_seen_without_a_call() {
+    let hub = Hub::start();
+    let (mut other, mut client) = (hub.client(), hub.client());
+    let mut shop = hub.client();
+    shop.set_namespace(&Namespace::new("shop").expect("a name"));
+    other.presence_online("ann", Some("lobby"), b"", None).expect("a hub");
+    other.presence_online("bob", None, b"", None).expect("a hub");
+    assert!(client.ping(DEADLINE) && shop.ping(DEADLINE));
+    let pid = hub.pid();
+    let stopped = |work: &mut dyn FnMut()| {
+        stop_process(pid.as_raw_pid());
+        work();
+        hub.signal(pid, Signal::CONT);
+        assert!(hub.client().ping(DEADLINE));
+    };
+    stopped(&mut || {
+        assert_eq!(online(&mut client, Some("lobby")), Ok(vec!["ann".to_owned()]));
+        assert_eq!(online(&mut client, None), Ok(vec!["bob".to_owned()]));
+        assert_eq!(client.presence_is_online("ann", Some("lobby")), Ok(true));
+        assert_eq!(client.presence_is_online("ann", Some("hall")), Ok(false));
+        // Of another namespace.
+        assert_eq!(online(&mut shop, None), Ok(Vec::new()));
+        assert!(matches!(client.presence_is_online("", None), Err(Error::InvalidArgument(_))));
+        assert_eq!(client.presence_count(None), Err(Error::Timeout { milliseconds: 250 }), "that is a call");
+    });
+    other.presence_online("ann", None, b"", None).expect("a hub");
+    other.presence_offline("bob", None).expect("a hub");
+    other.presence_online("cid", Some("lobby"), b"", Some(1)).expect("a hub");
+    shop.presence_online("cid", None, b"", None).expect("a hub");
+    other.publish("lobby", &NewMessage::new(b"x")).expect("a hub");
+    assert_eq!(other.delete_channel("lobby", None), Ok(true));
+    other.presence_online("bob", Some("lobby"), b"", None).expect("a hub");
+    wait_until("the ring is empty again", || client.ping(DEADLINE));
+    stopped(&mut || {
+        assert_eq!(online(&mut client, None), Ok(vec!["ann".to_owned()]));
+        assert_eq!(online(&mut client, Some("lobby")), Ok(vec!["bob".to_owned()]));
+        assert_eq!(online(&mut shop, None), Ok(vec!["cid".to_owned()]));
+    });
+    // With its lease.
+    other.presence_online("cid", None, b"", Some(1)).expect("a hub");
+    assert_eq!(client.presence_is_online("cid", None), Ok(true));
+    wait_until("the lease is over", || client.presence_is_online("cid", None) == Ok(false));
+    assert_eq!(client.presence_get("cid", None), Ok(None));
+}
+
+#[test]
+fn who_is_online_is_told_by_the_hub_that_serves() {
+    let mut hub = Hub::start();
+    let (mut client, mut other) = (hub.client(), hub.client());
+    client.set_timeout(DEADLINE);
+    for round in 0..3 {
+        let user = format!("user-{round}");
+        other.presence_online(&user, None, b"", None).expect("a hub");
+        assert_eq!(client.presence_is_online(&user, None), Ok(true));
+        let old = hub.pid();
+        let death = pidfd_open(old, PidfdFlags::empty()).expect("it runs");
+        hub.signal(old, Signal::KILL);
+        poll(&mut [PollFd::new(&death, PollFlags::IN)], None).expect("it dies");
+        wait_until("the next hub", || other.presence_offline(&user, None).is_ok());
+        assert_eq!(client.presence_is_online(&user, None), Ok(false), "the hub before knows of no leave");
+        // It has what the next hub shares.
+        let pid = hub.pid();
+        stop_process(pid.as_raw_pid());
+        client.set_timeout(TIMEOUT);
+        assert_eq!(client.presence_is_online(&user, None), Ok(false));
+        client.set_timeout(DEADLINE);
+        hub.signal(pid, Signal::CONT);
+        assert!(hub.client().ping(DEADLINE));
+    }
+    // Else it would start another keeper.
+    let pid = hub.pid();
+    stop_process(pid.as_raw_pid());
+    hub.keeper.kill().expect("it runs");
+    hub.keeper.wait().expect("it ran");
+    hub.signal(pid, Signal::KILL);
+    let gone = |result| matches!(result, Err(Error::HubUnavailable(_)));
+    wait_until("nobody is there any more", || gone(client.presence_is_online("ann", None)));
 }
 
 #[test]

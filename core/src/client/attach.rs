@@ -16,12 +16,14 @@ use rustix::net::{
 
 use super::link::{Deadline, Hub, Link};
 use super::{Client, Options};
-use crate::call::{Hello, OLDEST, PROTOCOL, Welcome};
+use crate::call::{Hello, OLDEST, PROTOCOL, WELCOME_FDS, Welcome};
 use crate::error::Error;
+use crate::online::Key;
 use crate::shm::doorbell::Line;
 use crate::shm::progress::Progress;
 use crate::shm::ring::{Consumer, Producer};
 use crate::shm::segment::Segment;
+use crate::shm::set::View;
 
 /// Bytes of the longest [`Welcome`]; a refusal carries a sentence.
 const WELCOME: usize = 1024;
@@ -34,13 +36,14 @@ impl Client {
             None => Link::new(self.options.ring_size)?,
         };
         if link.hub.is_none() {
-            let mut welcomed = self.welcomed(&link.memfd, deadline);
+            let ring = (&link.segment, &link.memfd);
+            let mut welcomed = self.welcomed(ring, deadline);
             // The keeper holds the listener: a hub that died with our connection is followed by another.
             for _ in 1..ATTEMPTS {
                 if !matches!(welcomed, Err(Unwelcome::Closed)) {
                     break;
                 }
-                welcomed = self.welcomed(&link.memfd, deadline);
+                welcomed = self.welcomed(ring, deadline);
             }
             let welcomed = welcomed.map_err(|unwelcome| match unwelcome {
                 Unwelcome::Closed => {
@@ -66,16 +69,21 @@ impl Client {
     }
 
     /// Asks for the newest protocol, then for that of a hub which is older.
-    fn welcomed(&self, memfd: &OwnedFd, deadline: &mut Deadline) -> Result<Hub, Unwelcome> {
-        match self.welcomed_with(PROTOCOL, memfd, deadline) {
+    fn welcomed(&self, ring: (&Segment, &OwnedFd), deadline: &mut Deadline) -> Result<Hub, Unwelcome> {
+        match self.welcomed_with(PROTOCOL, ring, deadline) {
             Err(Unwelcome::Error(Error::Incompatible { found, .. })) if (OLDEST..PROTOCOL).contains(&found) => {
-                self.welcomed_with(found, memfd, deadline)
+                self.welcomed_with(found, ring, deadline)
             }
             welcomed => welcomed,
         }
     }
 
-    fn welcomed_with(&self, protocol: u16, memfd: &OwnedFd, deadline: &mut Deadline) -> Result<Hub, Unwelcome> {
+    fn welcomed_with(
+        &self,
+        protocol: u16,
+        ring: (&Segment, &OwnedFd),
+        deadline: &mut Deadline,
+    ) -> Result<Hub, Unwelcome> {
         let hello = match (self.namespace.as_str(), self.subscribes) {
             ("", true) => Hello::Subscribe { protocol },
             ("", false) => Hello::Attach { protocol },
@@ -83,9 +91,9 @@ impl Client {
         };
         #[cfg(feature = "hub")]
         if let Some(hub) = &self.embedded {
-            return welcomed(memfd, hub.connect()?, (protocol, &hello), deadline);
+            return welcomed(ring, hub.connect()?, (protocol, &hello), deadline);
         }
-        welcomed(memfd, connected(&self.options, deadline)?, (protocol, &hello), deadline)
+        welcomed(ring, connected(&self.options, deadline)?, (protocol, &hello), deadline)
     }
 }
 
@@ -119,7 +127,7 @@ impl From<Error> for Unwelcome {
 
 /// Shows the segment to the hub and waits for its word.
 fn welcomed(
-    memfd: &OwnedFd,
+    (segment, memfd): (&Segment, &OwnedFd),
     socket: OwnedFd,
     (protocol, hello): (u16, &Hello),
     deadline: &mut Deadline,
@@ -138,7 +146,7 @@ fn welcomed(
     net::sendmsg(&socket, &[IoSlice::new(&hello)], &mut control, SendFlags::NOSIGNAL).map_err(&ended)?;
 
     let mut answer = [0; WELCOME];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(WELCOME_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = uninterrupted(|| {
         let left = remaining(until)?;
@@ -156,11 +164,14 @@ fn welcomed(
     if let Some(refusal) = welcome.refusal {
         return Err(refusal.into());
     }
-    let bell = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-        _ => None,
+    let mut descriptors = control.drain().flat_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(fds) => fds.collect(),
+        _ => Vec::new(),
     });
-    Ok(Hub { protocol, line: Line::new(socket), bell: bell.ok_or_else(super::nonsense)? })
+    let bell = descriptors.next().ok_or_else(super::nonsense)?;
+    // The hub has put the key into the segment before it welcomed us.
+    let view = descriptors.next().and_then(|set| View::open(&set).ok());
+    Ok(Hub { protocol, line: Line::new(socket), bell, online: segment.key().map(Key::from_words).zip(view) })
 }
 
 /// A socket connected to the hub's, through the inherited descriptor if that leads to a hub.

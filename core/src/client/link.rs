@@ -10,10 +10,12 @@ use super::{LONGEST_REPLY, nonsense};
 use crate::call::Outcome;
 use crate::error::Error;
 use crate::message::Published;
+use crate::online::Key;
 use crate::shm::doorbell::{self, Line, Woken};
 use crate::shm::progress::Progress;
 use crate::shm::ring::{Consumer, Corrupt, Next, Producer};
 use crate::shm::segment::Segment;
+use crate::shm::set::View;
 
 /// The segment, and the hub that serves it, if one does.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub(super) struct Hub {
     pub(super) protocol: u16,
     pub(super) line: Line,
     pub(super) bell: OwnedFd,
+    /// Who is online, and the key to that.
+    pub(super) online: Option<(Key, View)>,
 }
 
 /// Why a link cannot go on with a call.

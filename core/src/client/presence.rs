@@ -1,8 +1,11 @@
 //! The calls about who is online, in a channel or on the whole site.
 
+use std::os::fd::AsFd;
+
 use super::{Client, named, nonsense};
 use crate::call::{Answer, Call, MAX_BATCH, Member, PresenceCall};
 use crate::error::Error;
+use crate::shm::doorbell;
 
 impl Client {
     /// Sets a user online: for `ttl` seconds, `presence_ttl` without, and as long as a connection of the user lives. `info` is
@@ -38,7 +41,7 @@ impl Client {
         }
     }
 
-    /// Whether a user is online.
+    /// Whether a user is online. Mostly seen without the hub: in memory that it shares.
     ///
     /// # Errors
     /// As [`publish`](Self::publish).
@@ -47,7 +50,7 @@ impl Client {
         Ok(!online.is_empty())
     }
 
-    /// Those of the users who are online, in the same order.
+    /// Those of the users who are online, in the same order. As [`presence_is_online`](Self::presence_is_online).
     ///
     /// # Errors
     /// As [`publish`](Self::publish); [`Error::InvalidArgument`] for more than [`MAX_BATCH`] bytes of names.
@@ -63,10 +66,38 @@ impl Client {
                 "the users have {len} bytes together, at most {MAX_BATCH} are asked for at once"
             )));
         }
+        if let Some(online) = self.look_up(&users, channel) {
+            return Ok(online);
+        }
         match self.call(Call::Presence(PresenceCall::Among { users, channel }))? {
             Answer::Names(users) => Ok(users),
             _ => Err(nonsense()),
         }
+    }
+
+    /// The same without a call. `None`: the hub has to be asked.
+    fn look_up(&mut self, users: &[&str], channel: Option<&str>) -> Option<Vec<String>> {
+        self.leave_if_forked();
+        let link = self.link.as_mut()?;
+        let hub = link.hub.as_ref()?;
+        let (key, view) = hub.online.as_ref()?;
+        if link.segment.key() != Some(key.words()) {
+            // Another hub has taken the ring over. It shares something else, with who attaches to it.
+            if link.has_caught_up() == Ok(true) {
+                self.link = None;
+            }
+            return None;
+        }
+        if doorbell::hung_up(hub.line.as_fd()) {
+            return None;
+        }
+        let mut online = Vec::new();
+        for user in users {
+            if view.contains(key.number(channel, user))? {
+                online.push((*user).to_owned());
+            }
+        }
+        Some(online)
     }
 
     /// What is known of a user who is online.

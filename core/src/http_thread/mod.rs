@@ -866,11 +866,12 @@ async fn serve_client(socket: OwnedFd, serving: Serving) {
         })
         .is_ok()
     };
+    let shared = |namespace: &_| serving.engine.shared_presence(namespace).map(|(key, set)| (key.words(), set));
     let greeting = tokio::select! {
         biased;
         // Its connection closes, and it tries again: the next hub has the listener.
         () = serving.halt.halted() => return,
-        greeting = rings::greet(socket, &serving.admission, keep) => greeting,
+        greeting = rings::greet(socket, &serving.admission, shared, keep) => greeting,
     };
     match greeting {
         Ok(Greeting::Attach(client)) => serve_attached(*client, serving).await,

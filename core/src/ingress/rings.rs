@@ -26,7 +26,7 @@ use tracing::{debug, warn};
 
 use super::admission::{Admission, Place};
 use super::feed::Feed;
-use crate::call::{Answer, Call, Hello, MAX_BATCH, OLDEST, Outcome, PROTOCOL, Request, Welcome};
+use crate::call::{Answer, Call, Hello, MAX_BATCH, OLDEST, Outcome, PROTOCOL, Request, WELCOME_FDS, Welcome};
 use crate::channel::{InvalidNamespace, MAX_NAME, Namespace};
 use crate::control::Kept;
 use crate::error::Error;
@@ -138,10 +138,12 @@ impl From<Errno> for Rejected {
 /// # Errors
 /// [`Rejected`]; the connection is closed.
 /// `keep` sees to it that a hub after this one can [`Attachment::take_over`]: it is given a number that no other client of
-/// this machine has, and the descriptors, and says whether that is done. The client is told nothing before.
-pub async fn greet(
+/// this machine has, and the descriptors, and says whether that is done. The client is told nothing before. `shared` gives
+/// what clients of the namespace may look into, and the key to it.
+pub async fn greet<'a>(
     socket: OwnedFd,
     admission: &Arc<Admission>,
+    shared: impl Fn(&Namespace) -> Option<([u64; 2], BorrowedFd<'a>)>,
     keep: impl AsyncFnOnce(u64, [BorrowedFd<'_>; 3]) -> bool,
 ) -> Result<Greeting, Rejected> {
     let peer = peer(socket.as_fd())?;
@@ -174,7 +176,10 @@ pub async fn greet(
             let bell = doorbell::bell()?;
             let kept = kept && keep(calls.client, [memfd.as_fd(), bell.as_fd(), socket.as_fd()]).await;
             let welcome = Welcome { protocol, refusal: None };
-            send_welcome(socket.as_fd(), &welcome, Some(bell.as_fd()))?;
+            let (key, set) = shared(&namespace).unzip();
+            calls.segment.set_key(key);
+            let descriptors = [bell.as_fd()].into_iter().chain(set);
+            send_welcome(socket.as_fd(), &welcome, &descriptors.collect::<Vec<_>>())?;
             let socket = socket.into_inner();
             Ok(Greeting::Attach(Box::new(Attachment { calls, kept, bell, socket, peer, namespace, place })))
         }
@@ -184,7 +189,7 @@ pub async fn greet(
                 Rejected::Refused(error) => error.clone(),
                 other => Error::InvalidArgument(other.to_string()),
             });
-            send_welcome(socket.as_fd(), &Welcome { protocol: PROTOCOL, refusal }, None)?;
+            send_welcome(socket.as_fd(), &Welcome { protocol: PROTOCOL, refusal }, &[])?;
             Err(rejected)
         }
     }
@@ -234,13 +239,12 @@ fn attach(
     Ok((memfd, calls, namespace, place))
 }
 
-fn send_welcome(socket: BorrowedFd<'_>, welcome: &Welcome, bell: Option<BorrowedFd<'_>>) -> io::Result<()> {
+fn send_welcome(socket: BorrowedFd<'_>, welcome: &Welcome, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let bytes = postcard::to_stdvec(welcome).map_err(io::Error::other)?;
-    let descriptors: Vec<_> = bell.into_iter().collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(WELCOME_FDS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() {
-        control.push(SendAncillaryMessage::ScmRights(&descriptors));
+        control.push(SendAncillaryMessage::ScmRights(descriptors));
     }
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     net::sendmsg(socket, &[IoSlice::new(&bytes)], &mut control, flags)?;
@@ -387,6 +391,8 @@ impl Attachment {
         let Kept { segment: memfd, bell, socket } = kept;
         let peer = peer(socket.as_fd())?;
         let segment = Segment::adopt(&memfd)?;
+        // It looks into what the hub before shared. Before this one changes anything.
+        segment.set_key(None);
         // The client may have written another one there, and may have it if it may attach with it.
         let namespace = String::from_utf8(segment.label()).map_err(|_| InvalidNamespace)?;
         let namespace = Namespace::new(&namespace)?;

@@ -11,6 +11,7 @@
 //! hub. A call costs what its answer is long; a change costs the same however many members there are.
 
 mod feed;
+mod shared;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +34,7 @@ use crate::log::Address;
 use crate::message::Position;
 pub(crate) use feed::{EVENT, Missed};
 use feed::{Feed, View};
+pub(crate) use shared::Shared;
 
 /// Members that leave in one call of [`Presence::expire`].
 const EXPIRE: usize = 500;
@@ -255,6 +257,8 @@ pub(crate) struct Presence {
     members: usize,
     joins: u64,
     leaves: u64,
+    /// Where other processes see who is online.
+    shared: Option<Shared>,
 }
 
 impl Presence {
@@ -277,7 +281,16 @@ impl Presence {
             members: 0,
             joins: 0,
             leaves: 0,
+            shared: None,
         }
+    }
+
+    /// From now on others see there who is online.
+    pub(crate) fn share(&mut self, mut shared: Shared) {
+        for (_, room) in &self.rooms {
+            room.order.iter().for_each(|user| shared.joined(&room.place, user));
+        }
+        self.shared = Some(shared);
     }
 
     pub(crate) fn set(&mut self, settings: Settings) {
@@ -286,7 +299,7 @@ impl Presence {
 
     /// Bytes of memory behind it.
     pub(crate) fn allocated(&self) -> usize {
-        self.bytes + self.feed_bytes
+        self.bytes + self.feed_bytes + self.shared.as_ref().map_or(0, Shared::allocated)
     }
 
     /// Bytes by which a new member may make it grow.
@@ -633,6 +646,9 @@ impl Presence {
         self.bytes -= ROOM;
         self.members -= room.order.len();
         self.leaves += room.order.len() as u64;
+        if let Some(shared) = &mut self.shared {
+            room.order.iter().for_each(|user| shared.left(&room.place, user));
+        }
         for (user, member) in room.members {
             self.effects.gone.extend(member.record);
             self.bytes -= MEMBER + member.info.map_or(0, |info| info.get().len());
@@ -680,9 +696,7 @@ impl Presence {
         let since = kept.since.max(1);
         if self.member(room, user).is_none() {
             self.insert(room, user);
-            let name = self.users[user.slot()].name.clone();
-            self.rooms[room.0 as usize].order.insert(name);
-            self.members += 1;
+            self.list(room, user);
         }
         let grace = after(now.tick, self.settings.grace);
         let member = self.member_mut(room, user).expect("just inserted");
@@ -803,6 +817,16 @@ impl Presence {
         self.bytes = self.bytes + len - old;
     }
 
+    /// The member is one of those who are shown.
+    fn list(&mut self, room: RoomId, user: UserId) {
+        let (name, room) = (&self.users[user.slot()].name, &mut self.rooms[room.0 as usize]);
+        room.order.insert(name.clone());
+        if let Some(shared) = &mut self.shared {
+            shared.joined(&room.place, name);
+        }
+        self.members += 1;
+    }
+
     /// Shows the user in the room, with this info if there is some. True when that changed something.
     fn show(&mut self, room: RoomId, user: UserId, info: Option<Info>, now: Now, stamp: Stamp<'_>) -> bool {
         let before = self.member(room, user).filter(|member| member.shown()).map(Member::view);
@@ -823,9 +847,7 @@ impl Presence {
         if joined {
             let member = self.member_mut(room, user).expect("just inserted");
             member.since = now.second.max(1);
-            let name = self.users[user.slot()].name.clone();
-            self.rooms[room.0 as usize].order.insert(name);
-            self.members += 1;
+            self.list(room, user);
             self.joins += 1;
         }
         self.effects.changed.push((room, user));
@@ -840,8 +862,11 @@ impl Presence {
         member.since = 0;
         let record = member.record.take();
         self.effects.gone.extend(record);
-        let name = self.users[user.slot()].name.clone();
-        self.rooms[room.0 as usize].order.remove(&*name);
+        let (name, room_of) = (&self.users[user.slot()].name, &mut self.rooms[room.0 as usize]);
+        room_of.order.remove(&**name);
+        if let Some(shared) = &mut self.shared {
+            shared.left(&room_of.place, name);
+        }
         self.members -= 1;
         self.leaves += 1;
         self.say(room, user, Some(before), now, stamp);

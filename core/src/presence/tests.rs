@@ -2,11 +2,14 @@
 //! or killed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::identity::{MAX_INFO, MAX_USER};
+use crate::online::Secret;
+use crate::shm::set::{Set, View};
 
 const SETTINGS: Settings = Settings { grace: 15 * SECOND, ttl: 60, diff_members: 100, count_members: 1_000 };
 const USERS: [&str; 4] = ["ada", "bob", "cyn", "dan"];
@@ -22,6 +25,14 @@ struct Hub {
     journal: BTreeMap<u32, (Place, String, String, u32, u32)>,
     records: u32,
     now: Now,
+    /// What other processes see.
+    view: Option<View>,
+}
+
+/// Of all hubs.
+fn secret() -> Secret {
+    static SECRET: OnceLock<Secret> = OnceLock::new();
+    *SECRET.get_or_init(|| Secret::random().expect("random numbers"))
 }
 
 fn address(number: u32) -> Address {
@@ -32,7 +43,13 @@ impl Hub {
     fn new(settings: Settings) -> Self {
         let head = Position { time: 1_000, tag: 0 };
         let (presence, now) = (Presence::new(settings, head), Now { tick: 0, second: 1_000 });
-        Self { presence, head, journal: BTreeMap::new(), records: 0, now }
+        Self { presence, head, journal: BTreeMap::new(), records: 0, now, view: None }
+    }
+
+    fn share(&mut self) {
+        let (set, file) = Set::create(1_000).expect("memory");
+        self.presence.share(Shared::new(set, secret()));
+        self.view = Some(View::open(&file).expect("a set"));
     }
 
     fn change<T>(&mut self, work: impl FnOnce(&mut Presence, Now, Stamp<'_>) -> T) -> T {
@@ -100,12 +117,23 @@ impl Hub {
             let replaced = self.presence.restore(kept, address(number), self.now).expect("it was let in before");
             assert_eq!(replaced, None);
         }
+        if self.view.is_some() {
+            self.share();
+        }
     }
 
     fn users(&self, place: &Place) -> BTreeSet<String> {
         let page = self.presence.members(place, "", usize::MAX, usize::MAX);
         assert_eq!((page.count, page.more), (page.members.len(), false));
-        page.members.into_iter().map(|member| member.user).collect()
+        let users: BTreeSet<String> = page.members.into_iter().map(|member| member.user).collect();
+        if let Some(view) = &self.view {
+            let key = secret().key(place.namespace());
+            for user in USERS {
+                let number = key.number(place.channel().map(|name| &**name), user);
+                assert_eq!(view.contains(number), Some(users.contains(user)), "others see that of {user}");
+            }
+        }
+        users
     }
 }
 
@@ -513,6 +541,7 @@ proptest! {
         let settings = Settings { diff_members, count_members: diff_members + spread, ..SETTINGS };
         let lobby = channel("lobby");
         let mut hub = Hub::new(settings);
+        hub.share();
         let mut tabs = [Tab::default(); TABS];
         let mut truth = [Truth::default(); USERS.len()];
         let mut readers: Vec<Reader> = vec![Reader::default(); READERS];
@@ -634,6 +663,8 @@ proptest! {
         }
         hub.presence.unwatch(&lobby, 0, hub.now);
         hub.pass(LINGER + 100 * SECOND);
+        prop_assert!(hub.users(&lobby).is_empty());
+        hub.presence.shared = None;
         prop_assert_eq!((hub.presence.allocated(), hub.journal.len()), (0, 0));
         prop_assert_eq!(hub.presence.next_deadline(), NEVER);
     }
@@ -642,6 +673,7 @@ proptest! {
 #[test]
 fn a_user_of_the_same_name_in_another_namespace_is_somebody_else() {
     let mut hub = Hub::new(SETTINGS);
+    hub.share();
     let [own, shop] = ["", "shop"].map(|namespace| Namespace::new(namespace).expect("a namespace"));
     let within = |namespace: &Namespace| {
         [Place::Site(namespace.clone()), Place::Channel(ChannelName::within(namespace, b"lobby", 255).expect("a name"))]
@@ -654,6 +686,7 @@ fn a_user_of_the_same_name_in_another_namespace_is_somebody_else() {
         for (namespace, there) in [(&own, false), (&shop, true)] {
             for place in &within(namespace) {
                 assert_eq!(hub.presence.is_online(place, "ada"), there, "{place:?}");
+                assert_eq!(hub.users(place).len(), usize::from(there));
                 assert_eq!(hub.presence.members(place, "", 10, 1_000).members.len(), usize::from(there));
             }
             assert_eq!(hub.presence.channels(namespace.as_str(), "ada").len(), usize::from(there));

@@ -1,6 +1,8 @@
 //! Who is online, in the order of everything else: joins and leaves get positions among the messages, and those who read
 //! the feed of a channel are owed them like messages.
 
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +14,13 @@ use crate::error::{Error, Limit};
 use crate::identity::check_user;
 use crate::journal::Word;
 use crate::message::{Kind, Message, Position};
-use crate::presence::{EVENT, Missed, NEVER, Now, Place, Presence, Stamp, Tick, UserId};
+use crate::online::{Key, Secret};
+use crate::presence::{EVENT, Missed, NEVER, Now, Place, Presence, Shared, Stamp, Tick, UserId};
 use crate::registry::Entry;
+use crate::shm::set::Set;
 
+/// Bytes of memory that a member takes at least.
+const LEAST_MEMBER: u64 = 200;
 /// Users that are looked for in one entry of the critical section.
 const AMONG: usize = 5_000;
 
@@ -101,6 +107,12 @@ impl Sequencer {
         })
     }
 
+    /// Where clients of the namespace look up who is online, and their key.
+    pub(crate) fn shared_presence(&self, namespace: &Namespace) -> Option<(Key, BorrowedFd<'_>)> {
+        let (secret, set) = self.shared.as_ref()?;
+        Some((secret.key(namespace.as_str()), set.as_fd()))
+    }
+
     /// A page of who is in the one channel of the subscription, for somebody who may subscribe to it.
     ///
     /// # Errors
@@ -143,6 +155,15 @@ impl Sequencer {
 }
 
 impl State {
+    /// Has others see who is online, by the descriptor, where they know the secret.
+    pub(super) fn share_presence(&mut self) -> io::Result<(Secret, OwnedFd)> {
+        let secret = Secret::random()?;
+        let most = usize::try_from(self.limits.memory / LEAST_MEMBER).unwrap_or(usize::MAX);
+        let (set, for_others) = Set::create(most)?;
+        self.presence.share(Shared::new(set, secret));
+        Ok((secret, for_others))
+    }
+
     /// The moment of this entry.
     pub(super) fn moment(&self, second: u32) -> Now {
         Now { tick: self.tick, second }

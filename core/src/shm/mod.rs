@@ -12,16 +12,19 @@
 //!      512  replies:  head (hub writes)
 //!      640  replies:  tail (client writes)
 //!      768  replies:  want data (client), want room (hub)
+//!      896  the key to what the hub shares with the client (hub writes)
 //!     1024  how far the hub came with a call (hub writes)
 //!     4096  Q bytes of request frames
 //!   4096+Q  R bytes of reply frames
 //! ```
 //!
 //! [`segment`] makes, checks and maps the memory, [`ring`] moves messages through it, [`doorbell`] wakes a process that
-//! sleeps. Both sides can write anything anywhere at any moment, so each checks what it reads and keeps its own place.
+//! sleeps. What many ask for, they look up themselves in a [`set`]. Both sides can write anything anywhere at any moment, so
+//! each checks what it reads and keeps its own place.
 
 pub mod doorbell;
 pub mod progress;
 pub mod ring;
 #[allow(unsafe_code, reason = "maps memory that another process can write")]
 pub mod segment;
+pub mod set;

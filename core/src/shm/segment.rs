@@ -4,7 +4,7 @@
 //! lives: the seals forbid the file to shrink, so that no access can fault. A forked child does not have the mapping;
 //! [`Segment::is_ours`] says so before anybody touches it.
 
-use std::ffi::c_void;
+use std::ffi::{CStr, c_void};
 use std::fmt;
 use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
@@ -26,6 +26,7 @@ const WORD: usize = size_of::<AtomicU64>();
 const HEADER: usize = 4096;
 const LABEL: usize = 32 / WORD;
 const CONTROL: usize = 128 / WORD;
+const KEY: usize = 896 / WORD;
 const PROGRESS: usize = 1024 / WORD;
 /// Words of [`super::progress`].
 pub(super) const PROGRESS_WORDS: usize = HEADER / WORD - PROGRESS;
@@ -35,6 +36,8 @@ pub const MAX_LABEL: usize = (CONTROL - LABEL - 1) * WORD;
 pub const MIN_RING: usize = 16 << 10;
 /// The largest ring.
 pub const MAX_RING: usize = 64 << 20;
+/// The file keeps its length for ever.
+pub(super) const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 /// `TMPFS_MAGIC` of linux/magic.h. A memfd of huge pages is another file system; it can run out of pages and fault.
 const TMPFS: i64 = 0x0102_1994;
 
@@ -75,11 +78,11 @@ impl Segment {
         let requests = ring_size.clamp(MIN_RING, MAX_RING).next_power_of_two();
         // Answers are short.
         let replies = (requests / 4).max(MIN_RING);
-        let memfd = memfd()?;
+        let memfd = memfd(c"push-ring")?;
         let len = HEADER + requests + replies;
         fs::ftruncate(&memfd, len as u64)?;
-        fs::fcntl_add_seals(&memfd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
-        let mapping = Mapping::new(&memfd, len, Some(Birthmark::new()?))?;
+        fs::fcntl_add_seals(&memfd, SEALS)?;
+        let mapping = Mapping::new(&memfd, len, Access::Both, Some(Birthmark::new()?))?;
         // SAFETY: the range is the mapping just made. A child of this process must not write into its parent's ring:
         // two producers would destroy it.
         unsafe { mm::madvise(mapping.words.as_ptr().cast(), len, Advice::LinuxDontFork)? };
@@ -97,7 +100,7 @@ impl Segment {
         // Nothing that the peer owns is called before the seals have proved it a memfd: a file of a user-space file system
         // could keep us waiting.
         let seals = fs::fcntl_get_seals(memfd).map_err(|_| Invalid::NotMemfd)?;
-        if !seals.contains(SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL) {
+        if !seals.contains(SEALS) {
             return Err(Invalid::Unsealed);
         }
         #[allow(clippy::unnecessary_cast, reason = "its type differs between architectures")]
@@ -117,7 +120,7 @@ impl Segment {
     /// [`Invalid`] unless it is sealed and as long as its header says.
     pub fn adopt(memfd: &OwnedFd) -> Result<Self, Invalid> {
         let size = Self::size_of(memfd)?;
-        let mapping = Mapping::new(memfd, size as usize, None)?;
+        let mapping = Mapping::new(memfd, size as usize, Access::Both, None)?;
         let mut header = mapping.words().iter().map(|word| word.load(Relaxed));
         if header.next() != Some(MAGIC) || header.next() != Some(VERSION) {
             return Err(Invalid::Header);
@@ -149,6 +152,20 @@ impl Segment {
     /// The words between control and rings; see [`super::progress`].
     pub(super) fn progress(&self) -> &[AtomicU64] {
         &self[PROGRESS..HEADER / WORD]
+    }
+
+    /// Gives the client the key to what the hub shares with it, or takes it away: two words, of which not both are 0.
+    pub fn set_key(&self, key: Option<[u64; 2]>) {
+        let words = key.unwrap_or_default();
+        self[KEY].store(words[0], Relaxed);
+        self[KEY + 1].store(words[1], Relaxed);
+    }
+
+    /// The key that the hub has given.
+    #[must_use]
+    pub fn key(&self) -> Option<[u64; 2]> {
+        let key = [self[KEY].load(Relaxed), self[KEY + 1].load(Relaxed)];
+        (key != [0; 2]).then_some(key)
     }
 
     /// Writes a note for the hub that will adopt the segment when this one is gone, of at most [`MAX_LABEL`] bytes.
@@ -197,7 +214,15 @@ impl Deref for Segment {
     }
 }
 
-struct Mapping {
+/// What a mapping is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// A store faults.
+    Read,
+    Both,
+}
+
+pub(super) struct Mapping {
     words: NonNull<AtomicU64>,
     len: usize,
     /// The hub does not fork; a client may.
@@ -210,17 +235,22 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    fn new(memfd: &OwnedFd, len: usize, birthmark: Option<Birthmark>) -> io::Result<Self> {
-        let protection = ProtFlags::READ | ProtFlags::WRITE;
+    /// The file must be sealed against shrinking, and have this length at least.
+    pub(super) fn new(memfd: &OwnedFd, len: usize, access: Access, birthmark: Option<Birthmark>) -> io::Result<Self> {
+        let protection = match access {
+            Access::Read => ProtFlags::READ,
+            Access::Both => ProtFlags::READ | ProtFlags::WRITE,
+        };
         // SAFETY: a new mapping at a place the kernel chooses touches no memory of ours.
         let address = unsafe { mm::mmap(ptr::null_mut(), len, protection, MapFlags::SHARED, memfd.as_fd(), 0)? };
         let words = NonNull::new(address.cast()).ok_or(Errno::NOMEM)?;
         Ok(Self { words, len, birthmark })
     }
 
-    fn words(&self) -> &[AtomicU64] {
-        // SAFETY: `new` mapped `len` bytes, readable and writable, page-aligned; the seals keep the file that long. All
-        // access is atomic. A forked child must ask `is_ours` first; if it does not, it faults and cannot do harm.
+    pub(super) fn words(&self) -> &[AtomicU64] {
+        // SAFETY: `new` mapped `len` bytes, readable, page-aligned; the seals keep the file that long. All access is
+        // atomic. Who stores into what was mapped for reading faults and cannot do harm, and so does a forked child that
+        // does not ask `is_ours` first.
         unsafe { std::slice::from_raw_parts(self.words.as_ptr(), self.len / WORD) }
     }
 
@@ -293,11 +323,12 @@ impl Drop for Birthmark {
     }
 }
 
-fn memfd() -> io::Result<OwnedFd> {
+/// A new memfd that can be sealed.
+pub(super) fn memfd(name: &CStr) -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     // Where `vm.memfd_noexec` is 2 only such a memfd is allowed; kernels before 6.3 do not know the flag.
-    match fs::memfd_create(c"push-ring", flags | MemfdFlags::NOEXEC_SEAL) {
-        Err(Errno::INVAL) => fs::memfd_create(c"push-ring", flags),
+    match fs::memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
+        Err(Errno::INVAL) => fs::memfd_create(name, flags),
         other => other,
     }
 }
