@@ -24,7 +24,7 @@ use crate::sequencer::{self, Sequencer};
 use crate::shm::progress::Progress;
 use crate::shm::ring::{CONTROL_WORDS, Consumer, Layout, Next, Producer};
 use crate::shm::segment::{MIN_RING, Segment};
-use crate::transport::request::{MAX_HEADERS, Parsed, channels_path, parse};
+use crate::transport::request::{Parsed, channels_path, parse, room};
 use crate::transport::websocket::{Input, Limits};
 
 /// Bytes of the rings here: with little memory a blind write hits what matters.
@@ -141,8 +141,8 @@ pub fn name(bytes: &[u8]) {
 
 /// The front of a connection, as the small parser reads it.
 pub fn request(bytes: &[u8]) {
-    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    if let Parsed::Plain(request, len) = parse(bytes, &mut headers) {
+    let mut room = room();
+    if let Parsed::Plain(request, len) = parse(bytes, &mut room) {
         assert!(len <= bytes.len() && request.body.len() <= len);
         // Where one request ends and the next begins must be the same for everybody on the way.
         assert!(request.all("transfer-encoding").next().is_none() && request.all("content-length").count() <= 1);
@@ -536,7 +536,7 @@ mod tests {
         for bytes in &calls()[..3] {
             assert!(postcard::from_bytes::<Request<'_>>(bytes).is_ok());
         }
-        assert!(matches!(parse(&requests()[0], &mut [httparse::EMPTY_HEADER; MAX_HEADERS]), Parsed::Plain(..)));
+        assert!(matches!(parse(&requests()[0], &mut room()), Parsed::Plain(..)));
         for text in configs() {
             let parsed = Config::default().parse(std::str::from_utf8(&text).expect("text"), "sound");
             assert_eq!(parsed, Ok(()));

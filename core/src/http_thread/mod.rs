@@ -47,7 +47,7 @@ use crate::transport::intake::{Intake, What, read_request};
 use crate::transport::long_poll;
 use crate::transport::render::Item;
 use crate::transport::reply::{Framing, Reply};
-use crate::transport::request::{MAX_HEAD, MAX_HEADERS, Parsed, Request, parse};
+use crate::transport::request::{MAX_HEAD, Parsed, Request, parse, room};
 use crate::transport::stream::Frames;
 use crate::transport::{Farewell, Form, Outcome, serve, websocket};
 
@@ -402,8 +402,8 @@ impl HttpThread {
 
     /// Serves the first request in `bytes` and leaves the rest with the connection; or lets hyper read on.
     fn serve_first(&mut self, key: Key, from: From, bytes: &[u8]) {
-        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-        let (framing, outcome, len) = match parse(bytes, &mut headers) {
+        let mut room = room();
+        let (framing, outcome, len) = match parse(bytes, &mut room) {
             Parsed::Plain(request, _) if matches!(request.method, "POST" | "PUT") && self.hold(key) => {
                 if let Some(connection) = self.connections.get(key) {
                     connection.unread = Bytes::copy_from_slice(bytes);

@@ -5,6 +5,7 @@
 //! hyper, from the first byte.
 
 use std::borrow::Cow;
+use std::mem::MaybeUninit;
 
 use httparse::Header;
 use percent_encoding::percent_decode;
@@ -100,10 +101,20 @@ pub(crate) enum Parsed<'a> {
     Other,
 }
 
+/// Where [`parse`] puts the headers. Most requests have few, so that what they do not need is not cleared either.
+pub(crate) type Room<'a> = [MaybeUninit<Header<'a>>; MAX_HEADERS];
+
+/// An empty one.
+pub(crate) const fn room<'a>() -> Room<'a> {
+    [const { MaybeUninit::uninit() }; MAX_HEADERS]
+}
+
 /// Parses one plain request from the front of `bytes`.
-pub(crate) fn parse<'a>(bytes: &'a [u8], headers: &'a mut [Header<'a>; MAX_HEADERS]) -> Parsed<'a> {
-    let mut request = httparse::Request::new(headers);
-    let Ok(httparse::Status::Complete(head)) = request.parse(bytes) else { return Parsed::Other };
+pub(crate) fn parse<'a>(bytes: &'a [u8], room: &'a mut Room<'a>) -> Parsed<'a> {
+    let mut request = httparse::Request::new(&mut []);
+    let Ok(httparse::Status::Complete(head)) = request.parse_with_uninit_headers(bytes, room) else {
+        return Parsed::Other;
+    };
     let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
         return Parsed::Other;
     };
