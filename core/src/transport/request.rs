@@ -26,6 +26,8 @@ pub(crate) struct Request<'a> {
     pub(crate) path: &'a str,
     pub(crate) query: &'a str,
     pub(crate) headers: &'a [Header<'a>],
+    /// The marks of all their names.
+    pub(crate) marks: u64,
     pub(crate) body: &'a [u8],
     pub(crate) framing: Framing,
     /// Who sent it, where that is known.
@@ -42,25 +44,32 @@ impl<'a> Request<'a> {
         headers: &'a [Header<'a>],
         body: &'a [u8],
     ) -> Self {
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let framing = Framing { http10, keep_alive: keeps_alive(http10, headers), head: method == "HEAD" };
-        Self { method, path, query, headers, body, framing, sender: None, handed: None }
+        // Byte by byte, here and below: targets are short, and searchers for letters take longer to get ready.
+        let path = target.bytes().position(|byte| byte == b'?').unwrap_or(target.len());
+        let (path, query) = (&target[..path], target.get(path + 1..).unwrap_or_default());
+        let marks = headers.iter().fold(0, |marks, header| marks | mark(header.name));
+        let framing = Framing { http10, keep_alive: false, head: method == "HEAD" };
+        let mut request = Self { method, path, query, headers, marks, body, framing, sender: None, handed: None };
+        let has = |token| request.lists("connection", token);
+        request.framing.keep_alive = !has("close") && (!http10 || has("keep-alive"));
+        request
     }
 
     /// The value of the first header of this name, without surrounding blanks.
     pub(crate) fn header(&self, name: &str) -> Option<&'a [u8]> {
-        find(self.headers, name)
+        self.all(name).next()
     }
 
     /// The values of all headers of this name, without surrounding blanks.
     pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        let named = self.headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name));
-        named.map(|header| header.value.trim_ascii())
+        let headers = if self.marks & mark(name) == 0 { &[] } else { self.headers };
+        headers.iter().filter(move |header| is_named(header, name)).map(|header| header.value.trim_ascii())
     }
 
     /// Whether the headers of this name, each a list, hold the token in any case.
     pub(crate) fn lists(&self, name: &str, token: &str) -> bool {
-        lists(self.headers, name, token)
+        let mut parts = self.all(name).flat_map(|list| list.split(|&byte| byte == b','));
+        parts.any(|part| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
     }
 
     /// The first argument of this name, decoded once. A plus stays a plus.
@@ -70,7 +79,6 @@ impl<'a> Request<'a> {
 
     /// All arguments of this name, decoded once.
     pub(crate) fn arguments(&self, name: &str) -> impl Iterator<Item = Cow<'a, [u8]>> {
-        // Byte by byte: targets are short, and searchers for letters take longer to get ready.
         self.query.as_bytes().split(|&byte| byte == b'&').filter_map(move |pair| {
             let end = pair.iter().position(|&byte| byte == b'=').unwrap_or(pair.len());
             (&pair[..end] == name.as_bytes()).then(|| percent_decode(pair.get(end + 1..).unwrap_or_default()).into())
@@ -78,19 +86,22 @@ impl<'a> Request<'a> {
     }
 }
 
-fn find<'a>(headers: &[Header<'a>], name: &str) -> Option<&'a [u8]> {
-    headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value.trim_ascii())
+/// One bit of 64 for the name of a header, the same in any case. Most that are asked for were not sent, which is seen by
+/// their bits.
+const fn mark(name: &str) -> u64 {
+    let last = match name.as_bytes() {
+        [.., last] => last.to_ascii_lowercase(),
+        [] => 0,
+    };
+    1 << ((name.len() * 29 + last as usize) % 64)
 }
 
-fn lists(headers: &[Header<'_>], name: &str, token: &str) -> bool {
-    headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name)).any(|header| {
-        header.value.split(|&byte| byte == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
-    })
-}
-
-fn keeps_alive(http10: bool, headers: &[Header<'_>]) -> bool {
-    let has = |token: &str| lists(headers, "connection", token);
-    if http10 { has("keep-alive") && !has("close") } else { !has("close") }
+/// Whether the header has this name, in any case. Without this bit small and capital letters are the same, and of all else
+/// that a name may hold only `^` and `~`, which stand in no name that is asked for.
+fn is_named(header: &Header<'_>, name: &str) -> bool {
+    let (sent, name) = (header.name.as_bytes(), name.as_bytes());
+    let differ = |sum: u8, (a, b): (&u8, &u8)| sum | (a | 0x20) ^ (b | 0x20);
+    sent.len() == name.len() && sent.iter().zip(name).fold(0, differ) == 0
 }
 
 /// What the small parser says of the bytes at hand.
@@ -118,32 +129,32 @@ pub(crate) fn parse<'a>(bytes: &'a [u8], room: &'a mut Room<'a>) -> Parsed<'a> {
     let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
         return Parsed::Other;
     };
-    let mut length = None;
-    let mut hosts = 0;
-    for header in request.headers.iter() {
-        let is = |name: &str| header.name.eq_ignore_ascii_case(name);
-        if is("content-length") && length.is_none() {
-            let digits = header.value.trim_ascii();
-            let plain = (1..=9).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
-            match std::str::from_utf8(digits).ok().filter(|_| plain).and_then(|digits| digits.parse::<usize>().ok()) {
-                Some(value) => length = Some(value),
-                None => return Parsed::Other,
-            }
-        } else if is("content-length") || is("transfer-encoding") || is("expect") || is("upgrade") {
-            return Parsed::Other;
-        } else if is("host") {
-            hosts += 1;
-        }
+    let headers: &'a [Header<'a>] = request.headers;
+    let request = Request::new(method, target, version == 0, headers, &[]);
+    let has = |name| request.header(name).is_some();
+    if has("transfer-encoding") || has("expect") || has("upgrade") || request.all("host").nth(1).is_some() {
+        return Parsed::Other;
     }
-    let end = head + length.unwrap_or(0);
+    let mut lengths = request.all("content-length");
+    let length = match (lengths.next().map(content_length), lengths.next()) {
+        (None, _) => 0,
+        (Some(Some(length)), None) => length,
+        _ => return Parsed::Other,
+    };
+    let end = head + length;
     // What hyper refuses or cuts off in a target, and the absolute form, is left to it: else the same request would mean
     // something else when it comes in two pieces.
     let odd = !target.starts_with('/') || target.bytes().any(|byte| matches!(byte, b'#' | b'"' | b'<' | b'>' | b'`'));
-    if hosts > 1 || bytes.len() < end || odd {
+    if bytes.len() < end || odd {
         return Parsed::Other;
     }
-    let headers: &'a [Header<'a>] = request.headers;
-    Parsed::Plain(Request::new(method, target, version == 0, headers, &bytes[head..end]), end)
+    Parsed::Plain(Request { body: &bytes[head..end], ..request }, end)
+}
+
+/// The value of a Content-Length, if it is nothing but a few digits.
+fn content_length(digits: &[u8]) -> Option<usize> {
+    let plain = (1..=9).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(digits).ok().filter(|_| plain)?.parse().ok()
 }
 
 /// The parts of a channels path: `a.b3/b` are `a` with a backlog of 3, and `b`. Empty parts mean nothing.
@@ -160,4 +171,20 @@ pub(crate) fn channels_path(path: &[u8]) -> impl Iterator<Item = (&[u8], u32)> {
             _ => (part, 0),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_found_however_its_name_is_written() {
+        for name in ["Host", "host", "HOST", "hosT"] {
+            let headers = [Header { name, value: b" a " }, Header { name: "X-Y", value: b"b" }];
+            let request = Request::new("GET", "/", false, &headers, b"");
+            assert_eq!(request.header("host"), Some(&b"a"[..]), "{name}");
+            assert_eq!(request.all("x-y").count(), 1);
+            assert_eq!(request.header("x-z"), None);
+        }
+    }
 }
