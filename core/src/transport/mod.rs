@@ -209,8 +209,11 @@ fn stands_on(location: &Location, from: From) -> bool {
 
 /// What of the request's path is behind the location's. The slash at the end of a location's path may be missing.
 fn rest_of_path<'a>(location: &Location, request: &Request<'a>) -> Option<&'a str> {
-    let rest = request.path.strip_prefix(&location.path);
-    rest.or_else(|| (location.path.strip_suffix('/') == Some(request.path)).then_some(""))
+    let (path, own) = (request.path, &*location.path);
+    match path.len() + 1 == own.len() {
+        true => (own.strip_suffix('/') == Some(path)).then_some(""),
+        false => path.strip_prefix(own),
+    }
 }
 
 /// The answer to a method that needs no channel, or that the location does not know.
