@@ -5,11 +5,11 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
 
 use hashbrown::HashMap;
 use smallvec::SmallVec;
-use tokio::sync::Notify;
 
 use crate::channel::{ChannelId, Namespace};
 use crate::identity::Grant;
@@ -20,7 +20,8 @@ use crate::sequencer::Seats;
 #[derive(Debug, Default)]
 pub(crate) struct Mailbox {
     rung: AtomicBool,
-    notify: Notify,
+    /// Wakes the thread where it waits for a ring.
+    waker: Mutex<Option<Waker>>,
     /// The thread's own; here, where everyone who wants to read them finds them.
     pub(crate) counters: Counters,
     /// Connections that it is to end.
@@ -97,8 +98,10 @@ impl std::fmt::Debug for Dismissal {
 impl Mailbox {
     pub(crate) fn wake(&self) {
         // Pairs with the swap in `answered`: who finds it rung has published before the thread looks.
-        if !self.rung.swap(true, Ordering::AcqRel) {
-            self.notify.notify_one();
+        if !self.rung.swap(true, Ordering::AcqRel)
+            && let Some(waker) = &*self.waker()
+        {
+            waker.wake_by_ref();
         }
     }
 
@@ -129,8 +132,19 @@ impl Mailbox {
         self.dismissals().iter().for_each(|dismissal| dismissal.carried_out(0));
     }
 
-    pub(crate) async fn woken(&self) {
-        self.notify.notified().await;
+    /// Ready when it was woken and has not answered yet.
+    pub(crate) fn poll_woken(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut waker = self.waker();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        drop(waker);
+        // After that: who rings before is seen here, by the lock, and who rings later finds the waker.
+        if self.rung.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn waker(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.waker.lock().expect("storing a waker does not panic")
     }
 }
 

@@ -8,13 +8,13 @@ mod leaving;
 mod streams;
 
 use std::cell::RefCell;
-use std::future::{pending, poll_fn, ready};
+use std::future::poll_fn;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -216,13 +216,17 @@ impl HttpThread {
             if more || turn.is_multiple_of(TURNS) {
                 yield_now().await;
             }
-            tokio::select! {
-                biased;
-                collected = collect(&epoll, &mut events) => collected?,
-                () = inbox.mailbox.woken() => {}
-                () = async { if next.is_some() { alarm.as_mut().await } else { pending().await } } => {}
-                () = ready(()), if more => {}
-            }
+            poll_fn(|cx| {
+                if let Poll::Ready(collected) = collect(&epoll, &mut events, cx) {
+                    return Poll::Ready(collected);
+                }
+                let woken = more || inbox.mailbox.poll_woken(cx).is_ready();
+                if woken || (next.is_some() && alarm.as_mut().poll(cx).is_ready()) {
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Pending
+            })
+            .await?;
             self.now = self.deadlines.now();
             for event in events.drain(..) {
                 self.on_event(event.data.u64() as Key, event.flags);
@@ -942,16 +946,17 @@ async fn serve_attached(client: Attachment, serving: Serving) {
     }
 }
 
-/// Waits until the set has something, and takes it.
-async fn collect(epoll: &AsyncFd<OwnedFd>, events: &mut Vec<epoll::Event>) -> std::io::Result<()> {
+/// Takes what the set has, when it has something.
+fn collect(
+    epoll: &AsyncFd<OwnedFd>,
+    events: &mut Vec<epoll::Event>,
+    cx: &mut Context<'_>,
+) -> Poll<std::io::Result<()>> {
     const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
-    poll_fn(|cx| {
-        let Poll::Ready(mut guard) = epoll.poll_read_ready(cx)? else { return Poll::Pending };
-        epoll::wait(epoll.get_ref(), rustix::buffer::spare_capacity(events), Some(&AT_ONCE))?;
-        if events.len() < EVENTS {
-            guard.clear_ready();
-        }
-        Poll::Ready(Ok(()))
-    })
-    .await
+    let Poll::Ready(mut guard) = epoll.poll_read_ready(cx)? else { return Poll::Pending };
+    epoll::wait(epoll.get_ref(), rustix::buffer::spare_capacity(events), Some(&AT_ONCE))?;
+    if events.len() < EVENTS {
+        guard.clear_ready();
+    }
+    Poll::Ready(Ok(()))
 }
