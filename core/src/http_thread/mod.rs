@@ -261,19 +261,20 @@ impl HttpThread {
             }
             self.adopt();
         }
+        let drains = self.inbox.draining.load(Ordering::Acquire) && !self.draining;
         if woken || self.owed {
             self.fan_out();
-        }
-        // After what was published before: who is sent away gets that.
-        if !self.owed {
-            for dismissal in self.inbox.mailbox.dismissals() {
-                self.dismiss_all(&dismissal);
-            }
-        }
-        if self.inbox.draining.load(Ordering::Acquire) && !self.draining {
-            while self.owed {
+            while drains && self.owed {
                 self.fan_out();
             }
+            // After what was published before: who is sent away gets that.
+            if !self.owed {
+                for dismissal in self.inbox.mailbox.dismissals() {
+                    self.dismiss_all(&dismissal);
+                }
+            }
+        }
+        if drains {
             self.start_draining();
         }
         let crowded = self.engine.is_crowded();
@@ -281,9 +282,13 @@ impl HttpThread {
         if !crowded {
             self.ready.append(&mut self.held);
         }
-        for key in std::mem::take(&mut self.ready) {
-            self.serve_next(key);
+        // Those only: who gets ready meanwhile has its turn next.
+        let ready = self.ready.len();
+        for at in 0..ready {
+            self.serve_next(self.ready[at]);
         }
+        self.ready.drain(..ready);
+        self.ready.shrink_to(self.connections.len());
     }
 
     /// Has the connection wait with all that is not read of it while publications are too many. False when they are not.

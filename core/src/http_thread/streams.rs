@@ -177,11 +177,14 @@ impl HttpThread {
 
     /// Writes what was put out since the last time.
     pub(super) fn write_streams(&mut self) {
-        for key in std::mem::take(&mut self.touched) {
+        for at in 0..self.touched.len() {
+            let key = self.touched[at];
             if self.stream(key).is_some_and(|(stream, _)| stream.touched) {
                 self.write_stream(key);
             }
         }
+        self.touched.clear();
+        self.touched.shrink_to(self.connections.len());
     }
 
     /// Its life is over, it takes nothing, it does not answer; or it is time for a ping.
