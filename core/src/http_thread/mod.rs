@@ -734,8 +734,7 @@ impl HttpThread {
         let Some(connection) = self.connections.get(key) else { return };
         connection.deadline = deadline;
         if deadline < connection.armed {
-            connection.armed = deadline;
-            self.deadlines.enter(key, deadline);
+            connection.armed = self.deadlines.enter(key, deadline, self.now);
         }
     }
 
@@ -748,8 +747,7 @@ impl HttpThread {
                 connection.armed = NEVER;
                 if connection.deadline > self.now {
                     if connection.deadline != NEVER {
-                        connection.armed = connection.deadline;
-                        self.deadlines.enter(key, connection.deadline);
+                        connection.armed = self.deadlines.enter(key, connection.deadline, self.now);
                     }
                     continue;
                 }

@@ -177,13 +177,14 @@ impl HttpThread {
 
     /// Writes what was put out since the last time.
     pub(super) fn write_streams(&mut self) {
-        for at in 0..self.touched.len() {
+        let touched = self.touched.len();
+        for at in 0..touched {
             let key = self.touched[at];
             if self.stream(key).is_some_and(|(stream, _)| stream.touched) {
                 self.write_stream(key);
             }
         }
-        self.touched.clear();
+        self.touched.drain(..touched);
         self.touched.shrink_to(self.connections.len());
     }
 

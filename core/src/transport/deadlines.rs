@@ -1,7 +1,8 @@
 //! Coarse deadlines of a thread's connections.
 //!
 //! Every connection has one entry at most that counts. A deadline that moves later moves nothing here: when the entry
-//! comes up, the connection is entered again. So a subscriber that polls in a loop costs one entry per long-poll time-out.
+//! comes up, the connection is entered again. So a subscriber that polls in a loop costs one entry per long-poll time-out. The
+//! entry of a connection that is gone stays until it comes up, which is soon, however late the deadline was.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,6 +11,9 @@ use crate::fanout::Key;
 
 /// A tenth of a second since the thread started.
 pub(crate) type Tick = u32;
+
+/// Ticks after which a connection is looked at, at the latest.
+const HORIZON: Tick = 300;
 
 /// The longest part of a tick.
 const ALMOST: Duration = Duration::from_nanos(99_999_999);
@@ -39,8 +43,11 @@ impl Deadlines {
         time.map_or(NEVER, |time| now.saturating_add(ticks(time.saturating_add(ALMOST))).saturating_add(1))
     }
 
-    pub(crate) fn enter(&mut self, key: Key, tick: Tick) {
+    /// Enters a connection with this deadline, and gives the tick under which it stands.
+    pub(crate) fn enter(&mut self, key: Key, deadline: Tick, now: Tick) -> Tick {
+        let tick = deadline.min(now.saturating_add(HORIZON));
         self.by_tick.entry(tick).or_default().push(key);
+        tick
     }
 
     /// The next group of entries that is due, with the tick under which it was entered.
@@ -71,5 +78,15 @@ mod tests {
             assert!(u64::from(tick) * 100 >= 1_099 + milliseconds);
         }
         assert_eq!(Deadlines::after(10, None), NEVER);
+    }
+
+    #[test]
+    fn an_entry_comes_up_soon_however_late_the_deadline_is() {
+        let mut deadlines = Deadlines::new();
+        let ticks = [12, NEVER - 1].map(|deadline| deadlines.enter(7, deadline, 10));
+        assert_eq!(ticks, [12, 10 + HORIZON]);
+        assert_eq!(deadlines.due(11), None);
+        assert_eq!(ticks.map(|tick| deadlines.due(10 + HORIZON) == Some((tick, vec![7]))), [true; 2]);
+        assert_eq!(deadlines.next(), None);
     }
 }
