@@ -63,7 +63,8 @@ impl Deadlines {
 }
 
 fn ticks(time: Duration) -> Tick {
-    Tick::try_from(time.as_millis() / 100).unwrap_or(NEVER - 1)
+    let ticks = time.as_secs().saturating_mul(10).saturating_add(u64::from(time.subsec_millis() / 100));
+    Tick::try_from(ticks).unwrap_or(NEVER - 1)
 }
 
 #[cfg(test)]
