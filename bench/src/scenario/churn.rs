@@ -65,7 +65,7 @@ fn run(scenario: &Scenario, target: &Target, ever_new: bool) -> Result<Figures> 
     let mut sent = HashMap::new();
     if !ever_new {
         // One publisher, so that the order is known.
-        fill(&mut pool, 1, size.channels * size.rounds as usize, |number, out| {
+        fill(&mut pool, 1, size.channels * size.rounds as usize, 0, |number, out| {
             publication(&name((number % size.channels) as u32), (number / size.channels) as u32 + 1, size.bytes, out);
         })?;
         sent = (0..channels).map(|channel| (channel, size.rounds)).collect();

@@ -71,6 +71,8 @@ const MANY: Size = Size { subscribers: 10_000, rounds: 8, ..SIZE };
 const BATCH: Size = Size { rounds: 12, ..SIZE };
 const FLOOD: Size = Size { rounds: 6, messages: 40, ..SIZE };
 const CHANNELS: Size = Size { channels: 10_000, ..SIZE };
+/// nchan numbers the messages of a channel and a second with 16 bits and a sign: of more than 32,768 it finds only some again.
+const STORED: Size = Size { rounds: 100_000, rate: 20_000, ..SIZE };
 const CHURN: Size = Size { subscribers: 2_000, channels: 1_000, rate: 800, seconds: 300, rounds: 20, ..SIZE };
 
 /// All of them, by name.
@@ -106,7 +108,7 @@ pub(crate) const ALL: [Scenario; 26] = {
         of("rate-5k", rate::run, LongPoll, Size { rate: 5_000, ..CHANNELS }),
         of("rate-most", rate::run, LongPoll, CHANNELS),
         of("publish", publish::run, LongPoll, Size { channels: 1_000, ..SIZE }),
-        of("fill-messages", fill::run, LongPoll, Size { rounds: 100_000, ..SIZE }),
+        of("fill-messages", fill::run, LongPoll, STORED),
         of("fill-channels", fill::run, LongPoll, Size { channels: 100_000, rounds: 100_000, ..SIZE }),
         of("accept", accept::run, LongPoll, Size { subscribers: 32, ..SIZE }),
         of("churn", churn::fixed, LongPoll, CHURN),

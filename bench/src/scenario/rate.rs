@@ -52,7 +52,7 @@ pub(super) fn run(scenario: &Scenario, target: &Target) -> Result<Figures> {
     for _ in 0..size.publishers {
         pool.connect(target.publish)?;
     }
-    fill(&mut pool, size.publishers, size.others, |number, out| {
+    fill(&mut pool, size.publishers, size.others, 0, |number, out| {
         publication(&format!("other{number}"), 1, size.bytes, out);
     })?;
     let mut request = Vec::new();
