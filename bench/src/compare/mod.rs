@@ -26,7 +26,7 @@ use crate::{Result, growth, proxied};
 
 pub(crate) use churn::compare as compare_churn;
 pub(crate) use goals::Goal;
-pub(crate) use table::{goal, mark, median, number};
+pub(crate) use table::{goal, mark, median, number, ratio, ratios};
 
 const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/RESULTS.md");
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/images/bench.svg");

@@ -34,7 +34,7 @@ pub(super) fn loads(runs: &[Run]) -> String {
             cell(own),
             goal(row.own, own, row.decimals),
             times(to_nchan),
-            goal(row.to_nchan, to_nchan, 2),
+            beside_floor(row.to_nchan, to_nchan, ratio(&floor, &nchan)),
             // Bytes beside a program that can do nothing say nothing.
             if row.own == Goal::None { times(to_floor) } else { String::new() },
             goal(row.to_floor, to_floor, 2),
@@ -66,10 +66,21 @@ pub(super) fn values(runs: &[Run], kind: Kind, scenario: &str, figure: &str) -> 
     runs.filter_map(|run| Some((run.repetition, *run.figures.values.get(figure)?))).collect()
 }
 
-/// The median of the ratios of the repetitions that both have.
-pub(super) fn ratio(hub: &[(usize, f64)], other: &[(usize, f64)]) -> f64 {
-    let value = |repetition| other.iter().find(|(of, _)| *of == repetition).map(|(_, value)| value);
-    median(hub.iter().filter_map(|(repetition, hub)| Some(hub / value(*repetition)?)).collect())
+/// The ratios of the repetitions that both have.
+pub(crate) fn ratios(of: &[(usize, f64)], to: &[(usize, f64)]) -> Vec<(usize, f64)> {
+    let value = |repetition| to.iter().find(|(of, _)| *of == repetition).map(|(_, value)| value);
+    of.iter().filter_map(|(repetition, of)| Some((*repetition, of / value(*repetition)?))).collect()
+}
+
+/// The median of these.
+pub(crate) fn ratio(of: &[(usize, f64)], to: &[(usize, f64)]) -> f64 {
+    median(ratios(of, to).into_iter().map(|(_, ratio)| ratio).collect())
+}
+
+/// The goal against nchan with its mark; where it is missed, what the floor reaches.
+fn beside_floor(wanted: Goal, hub: f64, floor: f64) -> String {
+    let text = goal(wanted, hub, 2);
+    if wanted.mark(hub) == mark(false) && !floor.is_nan() { format!("{text}, floor {floor:.2}") } else { text }
 }
 
 /// The goal with its mark.
@@ -120,6 +131,23 @@ mod tests {
         assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
         assert!(median(vec![]).is_nan());
+    }
+
+    #[test]
+    fn a_ratio_is_that_of_the_same_repetition() {
+        let (hub, nchan) = ([(0, 6.0), (1, 9.0), (2, 5.0)], [(1, 3.0), (0, 1.0), (3, 7.0)]);
+        assert_eq!(ratios(&hub, &nchan), [(0, 6.0), (1, 3.0)]);
+        assert_eq!(ratio(&hub, &nchan), 4.5);
+        assert!(ratio(&hub, &[]).is_nan());
+    }
+
+    #[test]
+    fn a_goal_that_is_missed_says_what_the_floor_reaches() {
+        assert_eq!(beside_floor(Goal::AtMost(0.66), 0.73, 0.57), "≤ 0.66 **missed**, floor 0.57");
+        assert_eq!(beside_floor(Goal::AtMost(0.66), 0.73, f64::NAN), "≤ 0.66 **missed**");
+        assert_eq!(beside_floor(Goal::AtMost(0.66), 0.66, 0.57), "≤ 0.66 met");
+        assert_eq!(beside_floor(Goal::None, 0.73, 0.57), "");
+        assert_eq!(beside_floor(Goal::AtLeast(1.3), f64::NAN, 1.4), "≥ 1.30 ");
     }
 
     #[test]
