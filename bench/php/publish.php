@@ -4,13 +4,12 @@
  * Times one way of publishing: php publish.php WAY PACE CALLS CHANNEL [URL]
  *
  * WAY is push_publish, push_publish_async, push_publish_many (a call sends 1,000 messages, which are made before it is
- * timed), curl (a kept connection that posts to URL), curl_new (a new connection each time), redis (PUBLISH by php-redis over the
- * unix socket URL), or pipe (no publishing at all: the
- * message goes to `cat` and comes back, which is what it takes to wake another process and be woken by it), or, also without
- * publishing, push_presence_is_online and push_presence_members (of 1,000 members in CHANNEL). PACE is hot (call after call) or
- * paced (one call every 0.5 ms, so that the server sleeps at each; this process computes meanwhile, as a request does
- * before it publishes). Messages are numbered from 1, 100 bytes each. With push.mode=embedded the hub ends with this
- * process, so that what it stored is looked at here. Prints one JSON line. Under php-fpm the arguments come as ?0=WAY&1=PACE&...
+ * timed), curl (a kept connection that posts to URL), curl_new (a new connection each time), or redis (PUBLISH by php-redis
+ * over the unix socket URL), or, without publishing, push_presence_is_online and push_presence_members (of 1,000 members in
+ * CHANNEL). PACE is hot (call after call) or paced (one call every 0.5 ms, so that the server sleeps at each; this process
+ * computes meanwhile, as a request does before it publishes). Messages are numbered from 1, 100 bytes each. With
+ * push.mode=embedded the hub ends with this process, so that what it stored is looked at here. Prints one JSON line. Under
+ * php-fpm the arguments come as ?0=WAY&1=PACE&...
  */
 
 declare(strict_types=1);
@@ -60,18 +59,6 @@ function to_redis(string $socket): Closure
     };
 }
 
-function through_a_pipe(): Closure
-{
-    $cat = proc_open(['cat'], [['pipe', 'r'], ['pipe', 'w']], $pipes);
-
-    return static function (string $channel, string $text) use ($cat, $pipes): void {
-        fwrite($pipes[0], $text);
-        if (fread($pipes[1], 8192) !== $text) {
-            throw new RuntimeException('cat gave back something else');
-        }
-    };
-}
-
 /** Asks $question, whose answer is to be true, in a channel that has so many members at the first call. */
 function asking_among_members(Closure $question): Closure
 {
@@ -93,7 +80,6 @@ $publish = match ($way) {
     'push_publish' => push_publish(...),
     'push_publish_async' => push_publish_async(...),
     'push_publish_many' => static fn (string $channel, array $messages) => push_publish_many($messages),
-    'pipe' => through_a_pipe(),
     'push_presence_is_online' => asking_among_members(static fn (string $channel): bool => push_presence_is_online(500, $channel)),
     'push_presence_members' => asking_among_members(
         static fn (string $channel): bool => count(push_presence_members($channel)) === MEMBERS,

@@ -12,9 +12,6 @@ use crate::Result;
 use crate::php::{Measured, Way};
 use crate::server::Server;
 
-/// As in the script: the first calls attach, and warm caches.
-const WARM_UP: usize = 200;
-
 /// Publishes `calls` messages, call after call.
 pub(crate) fn run(server: Option<&Server>, way: Way, calls: u32, channel: &str) -> Result<Measured> {
     let mut client = match server {
@@ -34,14 +31,11 @@ pub(crate) fn run(server: Option<&Server>, way: Way, calls: u32, channel: &str) 
         }
         times.push(start.elapsed().as_nanos() as f64 / 1e3);
     }
-    let calls_per_second = f64::from(calls) / begin.elapsed().as_secs_f64();
+    let took = begin.elapsed();
     if server.is_none() && client.channel_info(channel)?.is_none_or(|info| info.published != u64::from(calls)) {
         return Err("the hub in this process lost a message".into());
     }
-    let mut times = times.split_off(WARM_UP);
-    times.sort_by(f64::total_cmp);
-    let at = |share: f64| times[(share * (times.len() - 1) as f64) as usize];
-    Ok(Measured { p50_us: at(0.50), p99_us: at(0.99), calls_per_second })
+    Ok(Measured::of(times, took))
 }
 
 pub(crate) fn attached(server: &Server) -> Client {

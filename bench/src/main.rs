@@ -2,9 +2,9 @@
 //! follow a figure: `message`, `request` and `response` are what is said and heard, `pool` holds the connections, `audience` and
 //! `scenario` load a server, `procfs` reads what that cost it, `server` starts one, `floor` is the least that one can do. `php`
 //! runs the scripts in `bench/php`, also in `fpm` and beside `redis`, `client` calls as they do without PHP, `c` runs the program
-//! in `bench/c`, `awake` makes their times comparable. `compare` interleaves it all and writes the results; `proxied` is its
-//! part about the way through nginx, `growth` that about more of everything. `presence` asks who is online, `store` is about
-//! messages on a disk, `reliability` about kills and reloads.
+//! in `bench/c`, `awake` makes their times comparable, `wakeup` is the least that a call takes which waits. `compare` interleaves
+//! it all and writes the results; `proxied` is its part about the way through nginx, `growth` that about more of everything.
+//! `presence` asks who is online, `store` is about messages on a disk, `reliability` about kills and reloads.
 #![deny(unsafe_code)]
 
 mod audience;
@@ -28,6 +28,7 @@ mod response;
 mod scenario;
 mod server;
 mod store;
+mod wakeup;
 
 use std::fmt::Display;
 use std::num::NonZero;
@@ -44,6 +45,7 @@ const USAGE: &str = "usage: push-bench compare [--repetitions N (3)] [--only PAR
        push-bench c|store [--repetitions N (3)]
        push-bench churns|presence|reliability
        push-bench SCENARIO --subscribe ADDRESS --publish ADDRESS --pid PID[,PID] [--SIZE N]...
+       push-bench answer
        push-bench floor --listen ADDRESS [--stored N (20)] [--spoil lost|doubled|reordered]
 
 compare   starts floor, nchan and push-hub in turn, one at a time, prints the tables of medians and writes bench/RESULTS.md
@@ -54,6 +56,7 @@ c         publishing from C beside hiredis and redis-server; libpush.a is taken 
 presence  joins, leaves, questions and memory of 100,000 members, with the hub in this process
 reliability  troubles a site under load, and counts what is lost, doubled, reordered and refused
 store     publishing, recovery and memory with store_path and without
+answer    wakes whoever wakes it: its input is an eventfd, its output a socket; what calls that wait are compared with
 floor     the least that a server can do, to compare with; it can spoil what it does, for tests
 SCENARIO  loads a server that is already running with GET /lp/<channel>, /stream/, /ev/ or /ws/ and POST /pub?id=<channel>,
           and prints one JSON line. SIZE is subscribers, channels, others, set, publishers, rounds, messages, bytes, seconds or rate";
@@ -92,6 +95,11 @@ fn run(mut arguments: impl Iterator<Item = String>) -> Result<ExitCode> {
                 "presence" => presence::run()?,
                 _ => reliability::run()?,
             }
+        }
+        "answer" => {
+            options.end()?;
+            wakeup::answer()?;
+            ExitCode::SUCCESS
         }
         "floor" => {
             let listen = options.take("listen")?.ok_or(USAGE)?;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +15,10 @@ use crate::procfs::Processes;
 use crate::redis::Redis;
 use crate::scenario::read_back;
 use crate::server::Server;
+use crate::wakeup::{self, Wakeups};
 
+/// As in the script: the first calls attach, and warm caches.
+const WARM_UP: usize = 200;
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/php/publish.php");
 
 /// How PHP publishes.
@@ -41,8 +45,6 @@ pub(crate) enum Way {
     CurlNew,
     /// `PUBLISH` by php-redis over a unix socket.
     Redis,
-    /// To `cat` and back, without any server: what a call that waits for another process takes at least.
-    Pipe,
 }
 
 /// How often.
@@ -71,7 +73,6 @@ impl Way {
             Way::Curl => "curl",
             Way::CurlNew => "curl_new",
             Way::Redis => "redis",
-            Way::Pipe => "pipe",
         }
     }
 
@@ -84,6 +85,11 @@ impl Way {
         }
     }
 
+    /// Whether a call wakes the hub and is woken by it.
+    fn waits(self) -> bool {
+        matches!(self, Way::PushPublish | Way::PresenceIsOnline)
+    }
+
     /// About two seconds of work.
     fn calls(self, pace: Pace) -> u32 {
         match (pace, self) {
@@ -94,7 +100,7 @@ impl Way {
             (Pace::Hot, Way::PushPublish | Way::ClientPublish | Way::PresenceIsOnline) => 100_000,
             (Pace::Hot, Way::PushPublishMany | Way::EmbeddedPublishMany | Way::PresenceMembers) => 1_000,
             (Pace::Hot, Way::Redis) => 100_000,
-            (Pace::Hot, Way::Curl | Way::Pipe) => 30_000,
+            (Pace::Hot, Way::Curl) => 30_000,
             (Pace::Hot, Way::CurlNew) => 10_000,
         }
     }
@@ -120,11 +126,22 @@ pub(crate) struct Call {
 }
 
 /// What was measured, in microseconds per call.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Measured {
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
     pub(crate) calls_per_second: f64,
+}
+
+impl Measured {
+    /// Of the µs of each call, in their order, and how long all of them took.
+    pub(crate) fn of(mut times: Vec<f64>, took: Duration) -> Measured {
+        let calls_per_second = times.len() as f64 / took.as_secs_f64();
+        let mut times = times.split_off(WARM_UP);
+        times.sort_by(f64::total_cmp);
+        let at = |share: f64| times[(share * (times.len() - 1) as f64) as usize];
+        Measured { p50_us: at(0.50), p99_us: at(0.99), calls_per_second }
+    }
 }
 
 /// One run of the script.
@@ -136,6 +153,8 @@ pub(crate) struct Figures {
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
     pub(crate) calls_per_second: f64,
+    /// The floor of a call that waits, measured right before.
+    pub(crate) wakeups: Option<Wakeups>,
     #[serde(flatten)]
     pub(crate) faults: Faults,
 }
@@ -145,6 +164,7 @@ pub(crate) fn run(server: Option<&Server>, extension: &Path, call: Call) -> Resu
     let Call { way, pace, turn, .. } = call;
     let calls = way.calls(pace);
     let channel = format!("{way:?}-{pace:?}-{:?}-{turn}", call.sapi);
+    let wakeups = (way.waits() && pace != Pace::InTurn).then(|| wakeup::run(pace)).transpose()?;
     let client = matches!(way, Way::ClientPublishAsync | Way::ClientPublish | Way::ClientEmbedded);
     let Measured { p50_us, p99_us, calls_per_second } = if client {
         client::run(server, way, calls, &channel)?
@@ -159,7 +179,7 @@ pub(crate) fn run(server: Option<&Server>, extension: &Path, call: Call) -> Resu
         }
         _ => Faults::default(),
     };
-    Ok(Figures { call, calls, p50_us, p99_us, calls_per_second, faults })
+    Ok(Figures { call, calls, p50_us, p99_us, calls_per_second, wakeups, faults })
 }
 
 fn script(server: Option<&Server>, extension: &Path, call: Call, calls: u32, channel: &str) -> Result<Measured> {

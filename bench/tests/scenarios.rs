@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 
 use push_core::config::{Address, Config};
 use push_core::embedded::Embedded;
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::write;
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair};
 use serde_json::Value;
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
@@ -215,6 +218,24 @@ fn what_comes_in_another_order_is_counted() -> Outcome {
         assert!(!content, "{scenario}: {line}");
         assert_eq!((&line["reordered"], &line["lost"]), (&Value::from(10), &Value::from(0)), "{scenario}: {line}");
     }
+    Ok(())
+}
+
+#[test]
+fn who_is_woken_answers_and_ends_with_whoever_asks() -> Outcome {
+    let bell = eventfd(0, EventfdFlags::CLOEXEC)?;
+    let (socket, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let mut command = Command::new(BENCH);
+    command.arg("answer").stdin(Stdio::from(bell.try_clone()?)).stdout(Stdio::from(theirs));
+    let mut process = command.spawn()?;
+    // The command keeps what it gave the process.
+    drop(command);
+    for _ in 0..3 {
+        write(&bell, &1_u64.to_ne_bytes())?;
+        assert_eq!(recv(&socket, &mut [0; 8], RecvFlags::empty())?.1, 1);
+    }
+    drop(socket);
+    assert!(process.wait()?.success());
     Ok(())
 }
 

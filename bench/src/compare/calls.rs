@@ -2,8 +2,9 @@
 
 use super::goals::Goal;
 use super::table::{goal, mark, median, number};
-use crate::php::{self, Call, Pace, Sapi, Way};
+use crate::php::{self, Call, Measured, Pace, Sapi, Way};
 use crate::server::Kind;
+use crate::wakeup::Wakeups;
 
 /// A way to publish from PHP.
 struct Publisher {
@@ -21,7 +22,7 @@ const fn publisher(way: Way, sapi: Sapi, name: &'static str, server: Option<Kind
     Publisher { way, sapi, name, server, goals: None, times: false }
 }
 
-const PUBLISHERS: [Publisher; 12] = [
+const PUBLISHERS: [Publisher; 11] = [
     Publisher {
         goals: Some([1.0, 15.0]),
         times: true,
@@ -40,7 +41,6 @@ const PUBLISHERS: [Publisher; 12] = [
     publisher(Way::Redis, Sapi::Cli, "`PUBLISH` by php-redis to redis-server", None),
     publisher(Way::Curl, Sapi::Cli, "curl to nchan, kept connection", Some(Kind::Nchan)),
     publisher(Way::CurlNew, Sapi::Cli, "curl to nchan, new connections", Some(Kind::Nchan)),
-    publisher(Way::Pipe, Sapi::Cli, "a pipe to `cat` and back", None),
     Publisher {
         goals: Some([1.0, 15.0]),
         times: true,
@@ -81,6 +81,21 @@ const PRESENCE: [(&str, Way, f64); 2] = [
     ("`push_presence_members` of 1,000", Way::PresenceMembers, 1_500.0),
 ];
 
+/// Calls that wait for the hub.
+const WAITING: [(&str, Way, Sapi); 3] = [
+    ("`push_publish`", Way::PushPublish, Sapi::Cli),
+    ("php-fpm: `push_publish`", Way::PushPublish, Sapi::Fpm),
+    ("`push_presence_is_online`", Way::PresenceIsOnline, Sapi::Cli),
+];
+
+type Placed = fn(&Wakeups) -> &Measured;
+/// The floor of these.
+const PLACED: [(&str, Placed); 3] = [
+    ("the wake-ups alone", |wakeups| &wakeups.free),
+    ("the wake-ups alone, both processes on one core", |wakeups| &wakeups.one_core),
+    ("the wake-ups alone, each process on its own core", |wakeups| &wakeups.two_cores),
+];
+
 /// What runs on one server, in this order; no server where the way needs none.
 pub(super) fn runs() -> Vec<(Option<Kind>, Vec<Call>)> {
     let cli = |way, pace, turn| Call { way, sapi: Sapi::Cli, pace, turn };
@@ -99,7 +114,7 @@ pub(super) fn runs() -> Vec<(Option<Kind>, Vec<Call>)> {
 }
 
 pub(super) fn tables(calls: &[php::Figures]) -> String {
-    [php_table(calls), own_table(calls), batch_table(calls), presence_table(calls)].join("\n\n")
+    [php_table(calls), waiting_table(calls), own_table(calls), batch_table(calls), presence_table(calls)].join("\n\n")
 }
 
 fn php_table(calls: &[php::Figures]) -> String {
@@ -107,10 +122,8 @@ fn php_table(calls: &[php::Figures]) -> String {
         "| PHP, 100 bytes, p50 (p99) in µs | call after call | goal | one call every 0.5 ms | goal | curl, kept: times (paced) | goal | curl, new | goal |\n|---|---:|---|---:|---|---:|---|---:|---|",
     );
     for Publisher { way, sapi, name, goals, times, .. } in &PUBLISHERS {
-        let of = |way, pace, figure: fn(&php::Figures) -> f64| {
-            let of = calls.iter().filter(|made| (made.call.way, made.call.sapi, made.call.pace) == (way, *sapi, pace));
-            median(of.map(figure).collect())
-        };
+        let of =
+            |way, pace, figure: fn(&php::Figures) -> f64| median(of(calls, way, *sapi, pace).map(figure).collect());
         table += &format!("\n| {name} |");
         for (at, pace) in [Pace::Hot, Pace::Paced].into_iter().enumerate() {
             let p50 = of(*way, pace, |call| call.p50_us);
@@ -135,9 +148,41 @@ fn php_table(calls: &[php::Figures]) -> String {
     table
 }
 
-/// The figures of one way from php-cli, in the order in which they were taken.
-fn of(calls: &[php::Figures], way: Way, pace: Pace) -> impl Iterator<Item = &php::Figures> {
-    calls.iter().filter(move |made| (made.call.way, made.call.sapi, made.call.pace) == (way, Sapi::Cli, pace))
+/// The figures of one way, in the order in which they were taken.
+fn of(calls: &[php::Figures], way: Way, sapi: Sapi, pace: Pace) -> impl Iterator<Item = &php::Figures> {
+    calls.iter().filter(move |made| (made.call.way, made.call.sapi, made.call.pace) == (way, sapi, pace))
+}
+
+fn waiting_table(calls: &[php::Figures]) -> String {
+    let mut table = String::from(
+        "| calls that wait, p50 (p99) in µs | call after call | times the wake-ups (on one core, on two) | one call every 0.5 ms | times the wake-ups (on one core, on two) |\n|---|---:|---:|---:|---:|",
+    );
+    let paces = [Pace::Hot, Pace::Paced];
+    for (name, way, sapi) in WAITING {
+        table += &format!("\n| {name} |");
+        for pace in paces {
+            let median_of = |figure: fn(&php::Figures) -> f64| median(of(calls, way, sapi, pace).map(figure).collect());
+            let [free, one_core, two_cores] = PLACED.map(|(_, placed)| {
+                let times = |call: &php::Figures| Some(call.p50_us / placed(call.wakeups.as_ref()?).p50_us);
+                median(of(calls, way, sapi, pace).filter_map(times).collect())
+            });
+            let (p50, p99) = (median_of(|call| call.p50_us), median_of(|call| call.p99_us));
+            table += &match p50.is_nan() {
+                true => " | |".to_owned(),
+                false => format!(" {p50:.2} ({p99:.1}) | {free:.2} ({one_core:.2}, {two_cores:.2}) |"),
+            };
+        }
+    }
+    for (name, placed) in PLACED {
+        table += &format!("\n| {name} |");
+        for pace in paces {
+            let wakeups =
+                || calls.iter().filter(|made| made.call.pace == pace).filter_map(|made| made.wakeups.as_ref());
+            let median_of = |figure: fn(&Measured) -> f64| median(wakeups().map(placed).map(figure).collect());
+            table += &format!(" {:.2} ({:.1}) | |", median_of(|of| of.p50_us), median_of(|of| of.p99_us));
+        }
+    }
+    table
 }
 
 fn own_table(calls: &[php::Figures]) -> String {
@@ -146,7 +191,7 @@ fn own_table(calls: &[php::Figures]) -> String {
     );
     for (name, _, php, client) in OWN {
         // The least: what disturbs a run, such as a hub on the other core or on this one, only adds to it.
-        let least = |way| of(calls, way, Pace::InTurn).map(|call| call.p50_us).fold(f64::INFINITY, f64::min);
+        let least = |way| of(calls, way, Sapi::Cli, Pace::InTurn).map(|call| call.p50_us).fold(f64::INFINITY, f64::min);
         let (php, client) = (least(php), least(client));
         let own = php - client;
         let met = mark(own <= OWN_AT_MOST);
@@ -158,8 +203,9 @@ fn own_table(calls: &[php::Figures]) -> String {
 fn batch_table(calls: &[php::Figures]) -> String {
     let mut table = String::from("| 100 bytes each | messages/s | goal | |\n|---|---:|---|---|");
     for (name, _, way) in BATCHES {
-        let rate =
-            median(of(calls, way, Pace::Hot).map(|call| f64::from(way.messages()) * 1e6 / call.p50_us).collect());
+        let rate = median(
+            of(calls, way, Sapi::Cli, Pace::Hot).map(|call| f64::from(way.messages()) * 1e6 / call.p50_us).collect(),
+        );
         let (met, goal) = (mark(rate >= MESSAGES_AT_LEAST), number(MESSAGES_AT_LEAST, 0));
         table += &format!("\n| {name} | {} | ≥ {goal} | {met} |", number(rate, 0));
     }
@@ -169,7 +215,8 @@ fn batch_table(calls: &[php::Figures]) -> String {
 fn presence_table(calls: &[php::Figures]) -> String {
     let mut table = String::from("| PHP, p50 (p99) in µs | call after call | goal | |\n|---|---:|---|---|");
     for (name, way, goal) in PRESENCE {
-        let median_of = |figure: fn(&php::Figures) -> f64| median(of(calls, way, Pace::Hot).map(figure).collect());
+        let median_of =
+            |figure: fn(&php::Figures) -> f64| median(of(calls, way, Sapi::Cli, Pace::Hot).map(figure).collect());
         let p50 = median_of(|call| call.p50_us);
         let (p99, goal, met) = (median_of(|call| call.p99_us), number(goal, 0), mark(p50 <= goal));
         table += &format!("\n| {name} | {p50:.2} ({p99:.1}) | ≤ {goal} | {met} |");
