@@ -85,11 +85,6 @@ impl Way {
         }
     }
 
-    /// Whether a call wakes the hub and is woken by it.
-    fn waits(self) -> bool {
-        matches!(self, Way::PushPublish | Way::PresenceIsOnline)
-    }
-
     /// About two seconds of work.
     fn calls(self, pace: Pace) -> u32 {
         match (pace, self) {
@@ -164,7 +159,7 @@ pub(crate) fn run(server: Option<&Server>, extension: &Path, call: Call) -> Resu
     let Call { way, pace, turn, .. } = call;
     let calls = way.calls(pace);
     let channel = format!("{way:?}-{pace:?}-{:?}-{turn}", call.sapi);
-    let wakeups = (way.waits() && pace != Pace::InTurn).then(|| wakeup::run(pace)).transpose()?;
+    let wakeups = (way == Way::PushPublish && pace != Pace::InTurn).then(|| wakeup::run(pace)).transpose()?;
     let client = matches!(way, Way::ClientPublishAsync | Way::ClientPublish | Way::ClientEmbedded);
     let Measured { p50_us, p99_us, calls_per_second } = if client {
         client::run(server, way, calls, &channel)?

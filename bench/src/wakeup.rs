@@ -34,6 +34,8 @@ pub(crate) struct Wakeups {
     pub(crate) one_core: Measured,
     /// Each on its own, if there are two.
     pub(crate) two_cores: Measured,
+    /// As the kernel chooses, until the other process is woken.
+    pub(crate) ring: Measured,
 }
 
 /// All three, one after the other.
@@ -46,19 +48,20 @@ pub(crate) fn run(pace: Pace) -> Result<Wakeups> {
     });
     let first = cores.next().ok_or("no core")?;
     let second = cores.next().unwrap_or(first);
-    let free = ask(pace, &all)?;
+    let (free, ring) = ask(pace, &all)?;
     sched_setaffinity(None, &first)?;
     let pinned = [first, second].map(|theirs| ask(pace, &theirs));
     sched_setaffinity(None, &all)?;
     let [one_core, two_cores] = pinned;
-    Ok(Wakeups { free, one_core: one_core?, two_cores: two_cores? })
+    Ok(Wakeups { free, one_core: one_core?.0, two_cores: two_cores?.0, ring })
 }
 
-/// Wakes another process, which runs on these cores, and waits until it has woken this one; so often.
-fn ask(pace: Pace, theirs: &CpuSet) -> Result<Measured> {
+/// Wakes another process, which runs on these cores, and waits until it has woken this one; so often. The second figure is that of
+/// waking it.
+fn ask(pace: Pace, theirs: &CpuSet) -> Result<(Measured, Measured)> {
     let calls = if pace == Pace::Paced { 2_000 } else { 30_000 };
-    let mut sleeper = Sleeper::start(theirs)?;
-    let mut times = Vec::with_capacity(calls);
+    let sleeper = Sleeper::start(theirs)?;
+    let (mut times, mut rings) = (Vec::with_capacity(calls), Vec::with_capacity(calls));
     let begin = Instant::now();
     let mut start = begin;
     for _ in 0..calls {
@@ -68,10 +71,13 @@ fn ask(pace: Pace, theirs: &CpuSet) -> Result<Measured> {
             while Instant::now() < due {}
         }
         start = Instant::now();
-        sleeper.wake()?;
+        sleeper.ring()?;
+        rings.push(start.elapsed().as_nanos() as f64 / 1e3);
+        sleeper.hear()?;
         times.push(start.elapsed().as_nanos() as f64 / 1e3);
     }
-    Ok(Measured::of(times, begin.elapsed()))
+    let took = begin.elapsed();
+    Ok((Measured::of(times, took), Measured::of(rings, took)))
 }
 
 /// The other process: this program again.
@@ -93,8 +99,12 @@ impl Sleeper {
         Ok(sleeper)
     }
 
-    fn wake(&mut self) -> Result<()> {
+    fn ring(&self) -> Result<()> {
         write(&self.bell, &1_u64.to_ne_bytes())?;
+        Ok(())
+    }
+
+    fn hear(&self) -> Result<()> {
         let socket = self.socket.as_ref().ok_or("it has ended")?;
         match recv(socket, &mut [0; 8], RecvFlags::empty())? {
             (_, 0) => Err("the other process has ended".into()),
