@@ -23,7 +23,9 @@ const EPOCHS: u32 = 50;
 const OPERATIONS_PER_TURN: u32 = 64;
 /// Memory is compared with that at this moment, and again so long after all have left.
 const MINUTE: Duration = Duration::from_secs(60);
-const SAMPLE: Duration = Duration::from_secs(10);
+/// What has expired is given back every few seconds, so that one moment says little: the most of these seconds counts.
+const WINDOW: Duration = Duration::from_secs(10);
+const SAMPLE: Duration = Duration::from_secs(1);
 
 pub(super) fn fixed(scenario: &Scenario, target: &Target) -> Result<Figures> {
     run(scenario, target, false)
@@ -96,8 +98,9 @@ fn run(scenario: &Scenario, target: &Target, ever_new: bool) -> Result<Figures> 
     let (begin, length) = (Instant::now(), Duration::from_secs(size.seconds));
     // A short run, in a test, is compared with its first fifth.
     let compared = MINUTE.min(length / 5);
-    let (mut after_a_minute, mut most) = (None, 0);
-    let mut next_sample = begin + SAMPLE.min(compared);
+    let (window, between) = (WINDOW.min(compared), SAMPLE.min(compared / 2));
+    let mut samples: Vec<(Duration, u64)> = Vec::new();
+    let mut next_sample = begin + between;
     let (mut operations, mut oldest) = (0_u32, 0_u32);
     while begin.elapsed() < length {
         let due = (begin.elapsed().as_secs_f64() * f64::from(size.rate)) as u32;
@@ -120,19 +123,18 @@ fn run(scenario: &Scenario, target: &Target, ever_new: bool) -> Result<Figures> 
         let wait = if operations < due { Duration::ZERO } else { Duration::from_millis(1) };
         run.turn(&mut pool, wait)?;
         if Instant::now() >= next_sample {
-            next_sample += SAMPLE.min(compared);
-            let memory = server.memory()?;
-            most = most.max(memory);
-            if begin.elapsed() >= compared {
-                after_a_minute.get_or_insert(memory);
-            }
+            next_sample += between;
+            samples.push((begin.elapsed(), server.memory()?));
         }
     }
     let (_, generator_busy) = meter.lap()?;
     let cpu = meter.server_microseconds()?;
     run.drain(&mut pool)?;
-    let last = server.memory()?;
-    let after_a_minute = after_a_minute.unwrap_or(last);
+    let most_until = |end: Duration| {
+        let within = samples.iter().filter(|(at, _)| (end.saturating_sub(window)..=end).contains(at));
+        within.map(|(_, memory)| *memory).max().ok_or("memory was not looked at in time")
+    };
+    let (after_a_minute, last) = (most_until(compared)?, most_until(length)?);
     run.count_lost();
     let (deliveries, faults) = (run.deliveries, run.faults);
     drop(pool);
@@ -147,7 +149,6 @@ fn run(scenario: &Scenario, target: &Target, ever_new: bool) -> Result<Figures> 
             ("empty_server_bytes", empty as f64),
             ("stored_bytes", stored as f64),
             ("after_a_minute_bytes", after_a_minute as f64),
-            ("most_bytes", most as f64),
             ("last_bytes", last as f64),
             ("growth_percent", (last as f64 / after_a_minute as f64 - 1.0) * 100.0),
             ("left_bytes", left as f64),
