@@ -6,6 +6,7 @@ mod support;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -95,6 +96,25 @@ fn a_killed_hub_leaves_messages_channels_and_keys() {
     let next = client.publish(&private, &NewMessage::new(b"message 6")).unwrap();
     assert_eq!(next.id, 7);
     assert_eq!(poll(&site, &format!("/poll/{private}"), places[5].position).0, ["message 6"]);
+}
+
+#[test]
+fn who_was_online_is_no_answer_while_no_hub_follows() {
+    let site = Site::new();
+    let _running = Foreground::start(&site, &site.config(&[]));
+    let mut client = attach(&site.socket());
+    client.presence_online("ann", None, b"", None).unwrap();
+    assert_eq!(client.presence_is_online("ann", None), Ok(true));
+    // A secret that others may read refuses the start of the next one.
+    let secret = |mode| fs::set_permissions(site.path("run/secret"), fs::Permissions::from_mode(mode)).unwrap();
+    secret(0o644);
+    signal(site.hub(), Signal::KILL);
+    client.set_timeout(Duration::from_millis(50));
+    wait_until("the hub that is gone tells nothing", || client.presence_is_online("ann", None).is_err());
+    assert!(client.presence_is_online("ann", None).is_err());
+    secret(0o600);
+    client.set_timeout(DEADLINE);
+    wait_until("the next one knows", || client.presence_is_online("ann", None) == Ok(true));
 }
 
 #[test]

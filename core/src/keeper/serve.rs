@@ -24,6 +24,7 @@ use crate::journal;
 use crate::lease::timespec;
 use crate::logging;
 use crate::process::{self, Exit, Signals};
+use crate::shm::segment::Segment;
 use crate::store;
 use crate::vitals::Vitals;
 
@@ -351,7 +352,7 @@ impl Keeper {
             let (start, served) = hub.times();
             let HubProcess { process, .. } = hub;
             let (pid, wait) = (process.pid, self.backoff.next(start, served));
-            self.respawn = Instant::now() + wait;
+            self.respawn_after(wait);
             let last = self.vitals.position();
             tracing::error!("the hub (pid {pid}) ended: {}; last position {last}; the next in {wait:?}", process.how());
         }
@@ -364,7 +365,20 @@ impl Keeper {
                 Err(error) => {
                     let wait = self.backoff.next(Duration::ZERO, Duration::ZERO);
                     tracing::error!("the hub cannot be started: {error}; the next try in {wait:?}");
-                    self.respawn = Instant::now() + wait;
+                    self.respawn_after(wait);
+                }
+            }
+        }
+    }
+
+    /// A hub that follows at once takes from the clients what the one before shared with them. Until one comes that is late,
+    /// they would go on to look into what was so when it died.
+    fn respawn_after(&mut self, wait: Duration) {
+        self.respawn = Instant::now() + wait;
+        if !wait.is_zero() {
+            for kept in self.estate.clients.values() {
+                if let Err(error) = Segment::take_key(&kept.segment) {
+                    tracing::warn!(%error, "a client goes on to see what a hub that has ended shared with it");
                 }
             }
         }

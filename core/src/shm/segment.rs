@@ -168,6 +168,14 @@ impl Segment {
         (key != [0; 2]).then_some(key)
     }
 
+    /// Takes the key away by the descriptor of a segment: who does so has no part in the rings and need not map it.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn take_key(memfd: &OwnedFd) -> io::Result<()> {
+        io::pwrite(memfd, &[0; 2 * WORD], (KEY * WORD) as u64).map(drop)
+    }
+
     /// Writes a note for the hub that will adopt the segment when this one is gone, of at most [`MAX_LABEL`] bytes.
     ///
     /// # Panics
