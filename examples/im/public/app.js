@@ -214,6 +214,8 @@ onSubmit('send', async () => {
   const answer = await insist('send.php', message, ({ published }) => published);
   if ($('text').value === text) $('text').value = '';
   grow();
+  // The others take the message for the end of the writing.
+  saidTyping = 0;
   show(answer.message);
   if (!answer.published) problem('send', 'Saved. The push server cannot be reached, so others will see it a little later.');
 });

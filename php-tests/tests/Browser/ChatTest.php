@@ -198,6 +198,8 @@ final class ChatTest extends TestCase
         $ada->until("document.querySelector('#typing').textContent === 'Bob is writing…'", 'Bob is writing');
         $this->say($bob, 'Thanks.');
         $ada->until("document.querySelector('#typing').textContent === ''", 'Bob has written');
+        $bob->type('#text', 'A');
+        $ada->until("document.querySelector('#typing').textContent === 'Bob is writing…'", 'Bob is writing the next one');
         $this->expect($ada, ['For you, Bob.', 'Thanks.']);
         $this->select($second, 'Ada');
         $this->expect($second, ['For you, Bob.', 'Thanks.']);
