@@ -1,8 +1,8 @@
 //! What processes beside the hub need in order to look up for themselves whether a user is online: under which number
 //! the user stands in the set that the hub shares with them ([`crate::shm::set`]).
 //!
-//! The number is a keyed hash of user and channel, so that the set tells a process only what it knows how to ask. Each
-//! namespace has a key of its own: the clients of one cannot ask about another.
+//! The number is a keyed hash of user and channel, so that the set tells a process only what it knows how to ask, and how many
+//! there are in all. Each namespace has a key of its own: the clients of one cannot ask about another.
 
 use std::hash::Hasher;
 #[cfg(feature = "hub")]

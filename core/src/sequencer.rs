@@ -1321,6 +1321,7 @@ impl State {
             }
         }
         self.tidy();
+        self.presence.tidy();
         self.journal.give_back();
         (before.saturating_sub(self.memory()), most == 0)
     }

@@ -203,6 +203,14 @@ fn who_is_online_is_seen_without_a_call() {
     assert_eq!(client.presence_is_online("cid", None), Ok(true));
     wait_until("the lease is over", || client.presence_is_online("cid", None) == Ok(false));
     assert_eq!(client.presence_get("cid", None), Ok(None));
+    // A hub that is stopped cannot say that it is.
+    other.presence_online("cid", None, b"", Some(1)).expect("a hub");
+    stop_process(pid.as_raw_pid());
+    assert_eq!(client.presence_is_online("cid", None), Ok(true));
+    let late = Err(Error::Timeout { milliseconds: 250 });
+    wait_until("nobody relies on it any more", || client.presence_is_online("cid", None) == late);
+    hub.signal(pid, Signal::CONT);
+    wait_until("the lease is over", || client.presence_is_online("cid", None) == Ok(false));
 }
 
 #[test]

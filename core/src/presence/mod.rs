@@ -43,6 +43,9 @@ const FEEDS: usize = 50;
 /// How long a feed is kept for readers that do not wait at the moment.
 const LINGER: Tick = 60 * SECOND;
 
+/// Seconds that the hub may be late before others do not rely on what it shares.
+const LATE: u64 = 2;
+
 /// Gives the next position of all.
 pub(crate) type Stamp<'a> = &'a mut dyn FnMut() -> Position;
 
@@ -291,6 +294,21 @@ impl Presence {
             room.order.iter().for_each(|user| shared.joined(&room.place, user));
         }
         self.shared = Some(shared);
+    }
+
+    /// Gives back memory of what is shared.
+    pub(crate) fn tidy(&mut self) {
+        self.shared.iter_mut().for_each(Shared::tidy);
+    }
+
+    /// Tells others for how long that holds: until somebody may have to leave. They ask again when that is over, and nobody
+    /// has said what became of it: the hub may be stopped, or gone.
+    pub(crate) fn hold(&self, now: Now) {
+        let Some(shared) = &self.shared else { return };
+        shared.hold_until(match self.next_deadline() {
+            NEVER => u64::MAX,
+            tick => u64::from(now.second) + u64::from(tick.saturating_sub(now.tick) / SECOND) + LATE,
+        });
     }
 
     pub(crate) fn set(&mut self, settings: Settings) {

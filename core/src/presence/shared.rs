@@ -29,6 +29,15 @@ impl Shared {
         self.set.remove(self.number(place, user));
     }
 
+    /// What is there holds until this second of Unix time, if nothing changes.
+    pub(super) fn hold_until(&self, second: u64) {
+        self.set.hold_until(second);
+    }
+
+    pub(super) fn tidy(&mut self) {
+        self.set.tidy();
+    }
+
     fn number(&self, place: &Place, user: &str) -> u64 {
         self.secret.key(place.namespace()).number(place.channel().map(|name| &**name), user)
     }

@@ -131,6 +131,7 @@ impl Sequencer {
         self.change_at(|state, now| {
             let more = state.with_presence(now, |presence, stamp| presence.expire(now, stamp));
             state.alarm = state.presence.next_deadline();
+            state.presence.hold(now);
             match state.alarm {
                 _ if more => Some(Duration::ZERO),
                 NEVER => None,
@@ -207,6 +208,7 @@ impl State {
         self.presence.effects = effects;
         if self.presence.next_deadline() < self.alarm {
             self.alarm = self.presence.next_deadline();
+            self.presence.hold(now);
             self.stirred = true;
         }
     }

@@ -7,6 +7,7 @@
 //!
 //! ```text
 //! word 0  magic    1  version    2  places of the largest table    3  the table that counts, 0: none
+//!      4  the last second of Unix time in which it is what it should be
 //! from 2P, and from 3P: a table of P places, P a power of two from 512 to that of the largest
 //! ```
 
@@ -26,10 +27,13 @@ const MAGIC: u64 = u64::from_ne_bytes(*b"push-set");
 const VERSION: u64 = 1;
 const MOST: usize = 2;
 const TABLE: usize = 3;
+const UNTIL: usize = 4;
 const WORD: usize = size_of::<AtomicU64>();
 /// Places of the smallest and of the largest table.
 const LEAST: usize = 512;
 const LARGEST: usize = 1 << 24;
+/// The bytes before the first table: a page and more.
+const HEADER: u64 = (2 * LEAST * WORD) as u64;
 /// What stands in places without a number.
 const NOTHING: u64 = 0;
 const REMOVED: u64 = 1;
@@ -158,6 +162,30 @@ impl Set {
         }
     }
 
+    /// Says until which second of Unix time it holds without a change. Who keeps it may be stopped, or gone.
+    pub fn hold_until(&self, second: u64) {
+        self.mapping.words()[UNTIL].store(second, Relaxed);
+    }
+
+    /// Gives back what is not needed: of a table that has become too large, and what those who look have had the system fetch
+    /// by reading where nothing is.
+    pub fn tidy(&mut self) {
+        let Some(table) = self.table else { return };
+        if self.numbers < table.places / 8 && table.places > LEAST {
+            self.follow((self.numbers * 2).next_power_of_two().max(LEAST));
+        }
+        let Some(table) = self.table else { return };
+        let ((at, len), end) = (table.extent(), (4 * self.most * WORD) as u64);
+        self.punch(HEADER, at);
+        self.punch(at + len, end);
+    }
+
+    /// Gives these bytes of the file back. False where the system cannot.
+    fn punch(&self, from: u64, to: u64) -> bool {
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        from == to || fs::fallocate(&self.file, hole, from, to - from).is_ok()
+    }
+
     /// Bytes of memory behind it.
     #[must_use]
     pub fn allocated(&self) -> usize {
@@ -190,8 +218,7 @@ impl Set {
         // Pairs with the fence in `contains`: who sees the old table empty sees that it does not count any more.
         fence(Release);
         let (at, len) = old.extent();
-        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        if fs::fallocate(&self.file, hole, at, len).is_err() {
+        if !self.punch(at, at + len) {
             self.mapping.words()[old.words()].iter().for_each(|word| word.store(NOTHING, Relaxed));
         }
     }
@@ -230,6 +257,12 @@ impl View {
             true => Ok(Self { mapping, most }),
             false => Err(Invalid::Header),
         }
+    }
+
+    /// Whether it is what it should be in this second of Unix time, whatever became of who keeps it.
+    #[must_use]
+    pub fn holds(&self, second: u64) -> bool {
+        second <= self.mapping.words()[UNTIL].load(Relaxed)
     }
 
     /// Whether the number is there. `None`: that cannot be told from here.
@@ -313,8 +346,26 @@ mod tests {
         }
         assert!(set.used < set.allocated() / WORD);
         assert!((1_000_000..1_100_000).all(|index| view.contains(number(index)) == Some(true)));
-        (1_000_000..1_100_000).for_each(|index| set.remove(number(index)));
+        (1_000_001..1_100_000).for_each(|index| set.remove(number(index)));
+        // Somebody reads where nothing is.
+        assert_eq!(view.mapping.words().iter().filter(|word| word.load(Relaxed) > REMOVED).count(), 4);
+        assert!(kept(&set) > set.allocated() * 3);
+        set.tidy();
+        assert_eq!((set.allocated(), set.numbers, set.used), (LEAST * WORD, 1, 1));
+        assert!(kept(&set) <= set.allocated() + 8192, "{} of {}", kept(&set), set.allocated());
+        assert_eq!((view.contains(number(1_000_000)), view.contains(number(1_000_001))), (Some(true), Some(false)));
+        set.remove(number(1_000_000));
         assert_eq!((set.numbers, set.used), (0, 0));
+    }
+
+    #[test]
+    fn it_holds_until_the_second_that_was_said() {
+        let (set, view) = set(100);
+        assert!(!view.holds(1));
+        set.hold_until(7);
+        assert_eq!((view.holds(7), view.holds(8)), (true, false));
+        set.hold_until(u64::MAX);
+        assert!(view.holds(u64::MAX));
     }
 
     #[test]
