@@ -266,6 +266,27 @@ final class ExamplesTest extends TestCase
         self::assertStringContainsString('"on"', stream_get_contents($page), 'PHP knows, and makes its cookies Secure');
     }
 
+    public function testNoLogNamesAChannelOrAToken(): void
+    {
+        $token = self::php("return push_token(['room-of-ann'], user: 'ann');");
+        $address = self::$nginx->address;
+        $poll = new Subscriber($address);
+        $poll->ask("/sub/room-of-ann?token=$token");
+        $streams = [
+            new Connection($address, "/ev/room-of-ann?token=$token"),
+            new Connection($address, "/ws/room-of-ann?token=$token", self::UPGRADE),
+        ];
+        Wait::until(static fn (): bool => self::subscribers('room-of-ann') === 3, 'all of them listen');
+        $pid = self::php("return push_status()['pid'];");
+        posix_kill($pid, SIGKILL);
+        array_walk($streams, static fn (Connection $stream) => $stream->end());
+        Wait::until(static fn (): bool => self::php("return push_ping() && push_status()['pid'] !== $pid;"), 'the next hub');
+        self::get($address, '/nothing');
+        Wait::until(static fn (): bool => str_contains(self::$nginx->log(), '/nothing'), 'nginx logs other requests');
+        self::assertStringNotContainsString('room-of-ann', self::$nginx->log());
+        self::assertStringNotContainsString($token, self::$nginx->log());
+    }
+
     public function testMonitoringGetsItsCountersAndNothingElse(): void
     {
         $get = static fn (string $target, string $host, string $method = 'GET'): Response
