@@ -97,17 +97,7 @@ impl Segment {
     /// # Errors
     /// As [`Segment::adopt`].
     pub fn size_of(memfd: &OwnedFd) -> Result<u64, Invalid> {
-        // Nothing that the peer owns is called before the seals have proved it a memfd: a file of a user-space file system
-        // could keep us waiting.
-        let seals = fs::fcntl_get_seals(memfd).map_err(|_| Invalid::NotMemfd)?;
-        if !seals.contains(SEALS) {
-            return Err(Invalid::Unsealed);
-        }
-        #[allow(clippy::unnecessary_cast, reason = "its type differs between architectures")]
-        if fs::fstatfs(memfd)?.f_type as i64 != TMPFS {
-            return Err(Invalid::NotMemfd);
-        }
-        let size = fs::fstat(memfd)?.st_size as u64;
+        let size = sealed_size(memfd)?;
         match (HEADER + 2 * MIN_RING..=HEADER + 2 * MAX_RING).contains(&(size as usize)) {
             true => Ok(size),
             false => Err(Invalid::Size(size)),
@@ -329,6 +319,21 @@ impl Drop for Birthmark {
         // SAFETY: the range is ours since `new`, in children too.
         let _ = unsafe { mm::munmap(self.0.as_ptr().cast(), Self::LEN) };
     }
+}
+
+/// The bytes of a stranger's memfd, which can neither become fewer nor fault.
+pub(super) fn sealed_size(memfd: &OwnedFd) -> Result<u64, Invalid> {
+    // Nothing that the peer owns is called before the seals have proved it a memfd: a file of a user-space file system
+    // could keep us waiting.
+    let seals = fs::fcntl_get_seals(memfd).map_err(|_| Invalid::NotMemfd)?;
+    if !seals.contains(SEALS) {
+        return Err(Invalid::Unsealed);
+    }
+    #[allow(clippy::unnecessary_cast, reason = "its type differs between architectures")]
+    if fs::fstatfs(memfd)?.f_type as i64 != TMPFS {
+        return Err(Invalid::NotMemfd);
+    }
+    Ok(fs::fstat(memfd)?.st_size as u64)
 }
 
 /// A new memfd that can be sealed.

@@ -14,14 +14,14 @@
 use std::fmt;
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::fence;
 
 use rustix::fs::{self, FallocateFlags, Mode, OFlags};
 
-use super::segment::{Access, Invalid, Mapping, SEALS, memfd};
+use super::segment::{Access, Invalid, Mapping, SEALS, memfd, sealed_size};
 
 const MAGIC: u64 = u64::from_ne_bytes(*b"push-set");
 const VERSION: u64 = 1;
@@ -242,11 +242,7 @@ impl View {
     /// # Errors
     /// [`Invalid`] for anything else.
     pub fn open(file: &OwnedFd) -> Result<Self, Invalid> {
-        let seals = fs::fcntl_get_seals(file).map_err(|_| Invalid::NotMemfd)?;
-        if !seals.contains(SEALS) {
-            return Err(Invalid::Unsealed);
-        }
-        let size = fs::fstat(file.as_fd())?.st_size as u64;
+        let size = sealed_size(file)?;
         let most = usize::try_from(size).map_err(|_| Invalid::Size(size))? / (4 * WORD);
         if !most.is_power_of_two() || !(LEAST..=LARGEST).contains(&most) || size != (4 * most * WORD) as u64 {
             return Err(Invalid::Size(size));
